@@ -1,0 +1,3 @@
+"""One pytest run says whether your fine-tuned DSPy model still holds up."""
+
+from __future__ import annotations

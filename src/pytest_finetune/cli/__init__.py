@@ -1,0 +1,74 @@
+"""The command ``pytest-finetune``: one file a verb, loaded when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from enum import IntEnum
+
+import click
+
+from pytest_finetune.errors import FinetuneError, UsageError
+
+VERBS = {
+    "serve": "Serve the sandbox: an OpenAI-shaped API whose models learn from the files they are given.",
+}
+
+
+class ExitStatus(IntEnum):
+    """What the command's exit status says."""
+
+    HELD = 0
+    CLAIM_FAILED = 1
+    INCONCLUSIVE = 2
+    NOT_EVALUATED = 3
+    USAGE = 4
+    INTERRUPTED = 130
+
+
+class _Verbs(click.Group):
+    """Knows its verbs by name, and imports one only to run it or to show its help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
+        if name not in VERBS:
+            return None
+        module = importlib.import_module(f"pytest_finetune.cli.{name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.command(cls=_Verbs)
+@click.version_option(package_name="pytest-finetune")
+def commands() -> None:
+    """Build, pin and judge the fine-tuned stages of DSPy programs.
+
+    Exit status: 0 held, 1 a claim failed, 2 inconclusive, 3 not evaluated, 4 usage.
+    """
+
+
+def main() -> None:
+    """Run the command line; every error of ours is one message, never a traceback."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command line and return its exit status."""
+    try:
+        result = commands.main(arguments, prog_name="pytest-finetune", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return ExitStatus.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        return ExitStatus.INTERRUPTED
+    except FinetuneError as error:
+        click.echo(f"Error: {error}", err=True)
+        return ExitStatus.USAGE if isinstance(error, UsageError) else ExitStatus.NOT_EVALUATED
+    return int(result or ExitStatus.HELD)
