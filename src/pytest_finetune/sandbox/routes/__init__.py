@@ -1,0 +1,1 @@
+"""What the server does for each operation, one file a resource."""
