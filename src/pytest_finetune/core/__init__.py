@@ -1,0 +1,1 @@
+"""The pure core: records, claims, statistics the gate. No files, clock, environment, network, pytest."""

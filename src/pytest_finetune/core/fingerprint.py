@@ -1,0 +1,308 @@
+"""Canonical form -> SHA-256, of data and of source code.
+
+A fingerprint says whether two things are the same thing. It must therefore be the same on Python 3.10 to
+3.14, on every machine, and after a formatter has been run over the source.
+
+* Data is written as JSON with sorted keys, no spaces and no escapes, in UTF-8 (in the spirit of RFC 8785,
+  with Python's ``repr`` of floats: ``1`` and ``1.0`` differ). Text is not normalised: two spellings are two
+  values.
+* Source is hashed as its syntax tree without positions, comments, type hints and docstrings of functions,
+  since none of these changes what is computed. ``ast.dump`` and byte code differ between Python versions; the
+  walk below does not.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import hashlib
+import inspect
+import json
+import linecache
+import math
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import CodeType, FunctionType
+from typing import Any, TypeAlias
+
+from pytest_finetune.errors import UsageError
+
+__all__ = ["canonical_json", "data_fingerprint", "digest", "plain", "row_id", "source_fingerprint"]
+
+_Function: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef"
+_WRITTEN_AS_TEXT = (dt.date, dt.time, decimal.Decimal, uuid.UUID)
+
+
+# --- data ---------------------------------------------------------------------------------------------------
+
+
+def plain(value: object) -> Any:
+    """Turn ``value`` into what JSON can hold: the one form in which values are hashed and compared.
+
+    Enums become their value, tuples lists, sets sorted lists, pydantic models and dataclasses objects; dates,
+    decimals and UUIDs become text.
+
+    Raises:
+        UsageError: for NaN, infinity, keys that are not text, and types that have no canonical form.
+    """
+    if isinstance(value, enum.Enum):
+        return plain(value.value)
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, float):
+        return _finite(value)
+    if isinstance(value, Mapping):
+        return {_text_key(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return _plain_object(value)
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise UsageError(f"{value!r} is not a number that can be kept: use null where there is none")
+    return value
+
+
+def _text_key(key: object) -> str:
+    if not isinstance(key, str):
+        raise UsageError(f"the key {key!r} is not text: name the fields of an object with strings")
+    return key
+
+
+def _plain_object(value: Any) -> Any:
+    if isinstance(value, set | frozenset):
+        return sorted((plain(item) for item in value), key=canonical_json)
+    if isinstance(value, _WRITTEN_AS_TEXT):
+        return str(value)
+    if hasattr(value, "model_dump"):
+        return plain(value.model_dump(mode="json"))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    raise UsageError(
+        f"a value of type {type(value).__name__} has no canonical form: use text, numbers, lists, objects, "
+        "dates, enums, dataclasses or pydantic models"
+    )
+
+
+def canonical_json(value: object) -> bytes:
+    """Write ``value`` as JSON that is the same bytes wherever it is written.
+
+    Raises:
+        UsageError: where ``plain`` does, and for text that UTF-8 cannot hold (half of a surrogate pair).
+    """
+    text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        broken = ascii(error.object[error.start : error.end])
+        raise UsageError(f"the text holds {broken}, half a character: write it as UTF-8") from None
+
+
+def digest(value: object) -> str:
+    """Give the SHA-256 of ``value``'s canonical form, in hexadecimal."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def row_id(fields: Mapping[str, object]) -> str:
+    """Name a row by its content, in 16 hexadecimal digits (a million rows collide with a chance of 3e-8)."""
+    return digest(fields)[:16]
+
+
+def data_fingerprint(row_ids: Iterable[str]) -> str:
+    """Give the fingerprint of a set of rows, whatever their order."""
+    return digest(sorted(row_ids))
+
+
+# --- source -------------------------------------------------------------------------------------------------
+
+
+def source_fingerprint(function: Callable[..., object]) -> str:
+    """Give the fingerprint of what a function's source says.
+
+    Covered are the function, what it reaches by name in its own module (functions, classes, constants, which
+    names are imported from where), and the values it closes over. Not covered are the insides of imported
+    modules.
+
+    Args:
+        function: a function written in a file. A decorated one is followed through ``functools.wraps``.
+
+    Raises:
+        UsageError: for lambdas, callable objects, and functions whose source cannot be read.
+    """
+    return digest(_parts(function, frozenset()))
+
+
+def _parts(function: Callable[..., object], seen: frozenset[CodeType]) -> dict[str, Any]:
+    function = inspect.unwrap(function)
+    if not isinstance(function, FunctionType):
+        raise _unreadable(function, "is not a plain function")
+    code = function.__code__
+    tree = _module_tree(function)
+    node = _definition(tree, function)
+    parts = {f"closure {name}": value for name, value in _closure(function, seen | {code}).items()}
+    parts["function"] = _canonical(node)
+    return parts | _reached(_bindings(tree), _reads(node) - set(code.co_freevars))
+
+
+def _module_tree(function: FunctionType) -> ast.Module:
+    filename = function.__code__.co_filename
+    linecache.checkcache(filename)
+    lines = linecache.getlines(filename, function.__globals__)
+    if function.__name__ == "<lambda>":
+        raise _unreadable(function, "is a lambda")
+    if filename.startswith("<") or not lines:
+        raise _unreadable(function, f"has no readable source ({filename})")
+    return ast.parse("".join(lines))
+
+
+def _definition(tree: ast.Module, function: FunctionType) -> _Function:
+    """Find the function by its line: names may repeat in a module."""
+    code = function.__code__
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == code.co_name:
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            if first == code.co_firstlineno:
+                return node
+    raise _unreadable(function, f"is no longer where it was when {code.co_filename} was imported")
+
+
+def _unreadable(function: Any, reason: str) -> UsageError:
+    name = getattr(function, "__qualname__", type(function).__name__)
+    return UsageError(
+        f"{name} {reason}, so a change of it could not be noticed: write it as a `def` in a file, or pass version="
+    )
+
+
+def _closure(function: FunctionType, seen: frozenset[CodeType]) -> dict[str, Any]:
+    """Values that the function took along from the function around it."""
+    values: dict[str, Any] = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        held = cell.cell_contents
+        if not isinstance(held, FunctionType):
+            try:
+                values[name] = plain(held)
+            except UsageError:
+                raise _unreadable(function, f"closes over {name!r}, a {type(held).__name__}") from None
+        elif held.__code__ not in seen:
+            values[name] = _parts(held, seen)
+    return values
+
+
+def _reached(bindings: Mapping[str, list[ast.stmt]], names: set[str]) -> dict[str, Any]:
+    """Everything at the top of the module that ``names`` lead to, however indirectly."""
+    found: dict[str, Any] = {}
+    pending = set(names)
+    while pending:
+        name = pending.pop()
+        if name in bindings and f"name {name}" not in found:
+            found[f"name {name}"] = [_canonical(statement) for statement in bindings[name]]
+            pending.update(*map(_reads, bindings[name]))
+    return found
+
+
+def _bindings(tree: ast.Module) -> dict[str, list[ast.stmt]]:
+    """The statements at the top of a module that give each of its names a value."""
+    found: dict[str, list[ast.stmt]] = {}
+    for statement in _top_level(tree.body):
+        for name, binding in _bound(statement):
+            found.setdefault(name, []).append(binding)
+    return found
+
+
+def _top_level(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    for node in nodes:
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield from _top_level(
+                child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt | ast.excepthandler)
+            )
+
+
+def _bound(statement: ast.AST) -> Iterator[tuple[str, ast.stmt]]:
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield statement.name, statement
+    elif isinstance(statement, ast.Import):
+        for alias in statement.names:
+            yield alias.asname or alias.name.partition(".")[0], ast.Import([alias])
+    elif isinstance(statement, ast.ImportFrom):
+        for alias in statement.names:
+            yield alias.asname or alias.name, ast.ImportFrom(statement.module, [alias], statement.level)
+    elif isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        for node in (node for target in targets for node in ast.walk(target)):
+            if isinstance(node, ast.Name):
+                yield node.id, statement
+
+
+def _canonical(node: object) -> Any:
+    """Write a syntax tree as lists and objects, without what differs between versions or is idle."""
+    if isinstance(node, list):
+        return [_canonical(item) for item in node]
+    if isinstance(node, ast.Constant):
+        return [type(node.value).__name__, ascii(node.value)]
+    if not isinstance(node, ast.AST):
+        return node
+    return {"": type(node).__name__} | {name: _canonical(value) for name, value in _meaning(node)}
+
+
+_MEANINGLESS = frozenset({"ctx", "kind", "type_comment", "type_params", "returns"})
+_DOCUMENTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+def _meaning(node: ast.AST) -> Iterator[tuple[str, Any]]:
+    """The fields of a node that change what is computed."""
+    for name, value in ast.iter_fields(node):
+        if name == "body" and isinstance(node, _DOCUMENTED):
+            yield from _body(node)
+        elif isinstance(node, ast.arg) and name == "annotation":
+            continue
+        elif name not in _MEANINGLESS and value is not None and value != []:
+            yield name, value
+
+
+def _body(node: _Function | ast.ClassDef) -> Iterator[tuple[str, Any]]:
+    """The docstring of a class is kept: that of a signature is its instruction."""
+    doc = ast.get_docstring(node)
+    if doc is not None and isinstance(node, ast.ClassDef):
+        yield "docstring", doc
+    yield "body", node.body if doc is None else node.body[1:]
+
+
+def _reads(node: object) -> set[str]:
+    """Names that ``node`` takes from the scope around it."""
+    if isinstance(node, list):
+        return set().union(*map(_reads, node))
+    if isinstance(node, ast.Name):
+        return {node.id}
+    if not isinstance(node, ast.AST):
+        return set()
+    names: set[str] = set().union(*(_reads(value) for _, value in _meaning(node)))
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        return names - _locals(node)
+    return names
+
+
+def _locals(function: _Function | ast.Lambda) -> set[str]:
+    """Names that belong to the function itself, so that a namesake in the module is not meant."""
+    names = {node.arg for node in ast.walk(function.args) if isinstance(node, ast.arg)}
+    declared: set[str] = set()
+    for node in _own_scope(function.body):
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            names.add(node.id)
+        elif isinstance(node, ast.Global):
+            declared.update(node.names)
+    return names - declared
+
+
+def _own_scope(body: ast.expr | list[ast.stmt]) -> Iterator[ast.AST]:
+    for node in body if isinstance(body, list) else [body]:
+        pending: list[ast.AST] = [node]
+        while pending:
+            inner = pending.pop()
+            yield inner
+            if not isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                pending.extend(ast.iter_child_nodes(inner))
