@@ -1,0 +1,124 @@
+"""`Task`: a DSPy program, its dataset, its metric and its models: the thing that is tuned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pytest_finetune.dataset import Dataset
+from pytest_finetune.errors import UsageError
+from pytest_finetune.metrics import Metric, as_metric
+
+if TYPE_CHECKING:
+    import dspy
+
+BASELINE = "baseline"
+PROMPT_OPTIMIZED = "prompt_optimized"
+FINETUNED = "finetuned"
+TEACHER = "teacher"
+
+ADAPTERS = ("chat", "json", "xml")
+
+Program = Callable[[], "dspy.Module"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is tuned, and how.
+
+    Making one costs nothing: no file is read and nothing is imported before it is used.
+
+    Args:
+        program: Makes the DSPy program, afresh each time.
+        dataset: The rows, with their splits.
+        metric: One of `pytest_finetune.metrics`, or any ``(example, prediction, trace=None)`` that gives a bool, a
+            float in [0, 1] or a ``dspy.Prediction(score=…)``.
+        student: The id of the model that is tuned, as its endpoint names it.
+        teacher: The id of a stronger model, for the stage ``teacher`` and the recipe ``distill``.
+        endpoint: The endpoint's name; ``None``: the setting ``ft_endpoint``.
+        name: What markers call the task; ``None``: the variable's name.
+        optimizer: How the prompt-optimized stage is built: ``miprov2``, ``gepa``, ``bootstrap_random_search``,
+            ``labeled_few_shot``, or a function that takes the task and gives a DSPy teleprompter.
+        recipe: How the fine-tuned stage is built: ``bootstrap``, ``labels``, ``distill``, ``better_together``.
+        recipe_options: Parameters of the recipe, such as ``{"source": "baseline"}``.
+        optimizer_options: Parameters of the optimizer, in DSPy's names.
+        teacher_optimizer: As ``optimizer``, for the teacher's program; ``None``: the teacher is asked as it is.
+        adapter: How prompts are written: ``chat``, ``json`` or ``xml``. It is pinned, since DSPy's default changes.
+        temperature: Of every call; 0 asks for the likeliest answer.
+        max_tokens: The longest answer, in tokens; ``None``: the endpoint's own limit.
+        hyperparameters: Of the fine-tuning job, such as ``{"n_epochs": 3}``.
+        suffix: What the fine-tuned model's id is to contain; ``None``: the task's name.
+        seed: Of the optimizer and the job.
+
+    Raises:
+        UsageError: If an argument is of the wrong kind.
+    """
+
+    program: Program
+    dataset: Dataset
+    metric: Metric | Callable[..., Any]
+    student: str
+    teacher: str | None = None
+    endpoint: str | None = None
+    name: str | None = None
+    optimizer: str | Callable[[Task], Any] = "miprov2"
+    optimizer_options: Mapping[str, Any] = field(default_factory=dict)
+    recipe: str = "bootstrap"
+    recipe_options: Mapping[str, Any] = field(default_factory=dict)
+    teacher_optimizer: str | Callable[[Task], Any] | None = None
+    adapter: str = "chat"
+    temperature: float | None = 0.0
+    max_tokens: int | None = None
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    suffix: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        who = f"Task {self.name!r}" if self.name else "Task"
+        if not callable(self.program):
+            raise UsageError(
+                f"{who}: program must be a function that makes the program: program=lambda: YourModule()"
+            )
+        if not isinstance(self.dataset, Dataset):
+            raise UsageError(f"{who}: dataset must be a Dataset: Dataset.from_file('data.jsonl', inputs=[…])")
+        if self.adapter not in ADAPTERS:
+            raise UsageError(f"{who}: adapter {self.adapter!r} is not one of {', '.join(ADAPTERS)}")
+        if self.recipe == "distill" and self.teacher is None:
+            raise UsageError(f"{who}: the recipe 'distill' needs a teacher: teacher='MODEL'")
+        if not isinstance(self.metric, Metric):
+            object.__setattr__(self, "metric", as_metric(self.metric))
+
+    @property
+    def scorer(self) -> Metric:
+        """The metric as a `Metric`, also where a plain function was given."""
+        assert isinstance(self.metric, Metric)  # noqa: S101  # made so above
+        return self.metric
+
+    @property
+    def id(self) -> str:
+        """The name under which the task is registered.
+
+        Raises:
+            UsageError: If it has none yet.
+        """
+        if self.name is None:
+            raise UsageError("this Task has no name: give it name=…, or assign it to a variable of the tasks file")
+        return self.name
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The names that claims on this task may use."""
+        return (BASELINE, PROMPT_OPTIMIZED, FINETUNED, *([TEACHER] if self.teacher else []))
+
+    def decoding(self) -> dict[str, Any]:
+        """The decoding parameters that are set, in DSPy's names."""
+        given = {"temperature": self.temperature, "max_tokens": self.max_tokens}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def make_adapter(self) -> dspy.Adapter:
+        """A new adapter of the pinned kind."""
+        import dspy
+
+        kinds = {"chat": dspy.ChatAdapter, "json": dspy.JSONAdapter, "xml": dspy.XMLAdapter}
+        return kinds[self.adapter]()
