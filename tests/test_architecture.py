@@ -13,16 +13,18 @@ import pytest_finetune
 ROOT = Path(pytest_finetune.__file__).parent
 PACKAGE = "pytest_finetune"
 
-FOUNDATION = {"errors", "core"}
-AUTHORING = {"dataset", "metrics", "task"}
+FOUNDATION = {"errors", "core", "endpoints"}
+AUTHORING = {"dataset", "metrics", "task", "programs"}
 TIERS = {"lock", "store", "evaluate", "training", "reports"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "core": {"errors"},
+    "endpoints": {"errors"},
     "sandbox": set(),
     "dataset": FOUNDATION,
     "metrics": FOUNDATION,
     "task": FOUNDATION | {"dataset", "metrics"},
+    "programs": FOUNDATION | {"dataset"},
     "lock": FOUNDATION,
     "store": FOUNDATION,
     "evaluate": FOUNDATION | AUTHORING,

@@ -70,6 +70,8 @@ class Endpoint:
         """
         import dspy
 
+        # Else DSPy fetches a price table from the internet on the first call, which nobody asked for.
+        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
         options.setdefault("cache", False)  # the row store is the cache; DSPy's ignores the address
         return dspy.LM(f"openai/{model}", api_base=self.base_url, api_key=self.key(), **options)
 

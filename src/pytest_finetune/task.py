@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_finetune.dataset import Dataset
@@ -88,6 +89,15 @@ class Task:
             raise UsageError(f"{who}: the recipe 'distill' needs a teacher: teacher='MODEL'")
         if not isinstance(self.metric, Metric):
             object.__setattr__(self, "metric", as_metric(self.metric))
+
+    def bind(self, name: str, folder: Path) -> None:
+        """Called when the tasks file is read: a name for a task that has none, and the folder of its data.
+
+        In place, since tests that import the tasks file must find the same object.
+        """
+        if self.name is None:
+            object.__setattr__(self, "name", name)
+        object.__setattr__(self, "dataset", self.dataset.resolve(folder))
 
     @property
     def scorer(self) -> Metric:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from pytest_finetune.plugin.markers import GatedClaim
     from pytest_finetune.sandbox import Sandbox
+
+
+@pytest.fixture
+def _ft_claim(request: pytest.FixtureRequest) -> GatedClaim:
+    claim: GatedClaim = request.param
+    return claim
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from secrets import token_hex
@@ -40,7 +40,10 @@ def create_app(services: Services) -> Starlette:
     async def description(_request: Request) -> JSONResponse:
         return JSONResponse(describe(OPERATIONS))
 
-    routes = [_route(operation, services) for operation in OPERATIONS]
+    by_path: dict[str, dict[str, Operation]] = {}
+    for operation in OPERATIONS:
+        by_path.setdefault(operation.path, {})[operation.method] = operation
+    routes = [_route(path, operations, services) for path, operations in by_path.items()]
     return Starlette(
         routes=[*routes, Route("/openapi.json", description)],
         lifespan=lifespan,
@@ -48,14 +51,13 @@ def create_app(services: Services) -> Starlette:
     )
 
 
-def _route(operation: Operation, services: Services) -> Route:
-    # A model's name may hold a slash.
-    path = operation.path.replace("{model}", "{model:path}")
-
+def _route(path: str, operations: Mapping[str, Operation], services: Services) -> Route:
     async def endpoint(request: Request) -> Response:
-        return await _Exchange(operation, services, request).answer()
+        method = "GET" if request.method == "HEAD" else request.method
+        return await _Exchange(operations[method], services, request).answer()
 
-    return Route(path, endpoint, methods=[operation.method], name=operation.name)
+    # A model's name may hold a slash.
+    return Route(path.replace("{model}", "{model:path}"), endpoint, methods=list(operations))
 
 
 @dataclass

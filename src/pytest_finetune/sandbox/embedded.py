@@ -48,6 +48,22 @@ class Sandbox:
         self._process: subprocess.Popen[bytes] | None = None
         self._address = ""
 
+    @classmethod
+    def at(cls, address: str) -> Sandbox:
+        """A sandbox that another process has started, and will stop.
+
+        Args:
+            address: Its `address`.
+        """
+        sandbox = cls()
+        sandbox._address = address
+        return sandbox
+
+    @property
+    def address(self) -> str:
+        """Where the server listens, without a path."""
+        return self._address
+
     @property
     def base_url(self) -> str:
         """The address for an OpenAI client, ending in ``/v1``."""

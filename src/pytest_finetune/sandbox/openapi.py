@@ -23,7 +23,10 @@ def describe(operations: Sequence[Operation]) -> dict[str, Any]:
     names, schemas = models_json_schema(used, ref_template=_REF)  # type: ignore[arg-type]  # a list of literals
     paths: dict[str, Any] = {}
     for op in operations:
-        paths.setdefault(op.path, {})[op.method.lower()] = _operation(op, names)
+        described = _operation(op, names)
+        if op.method == "POST":
+            described["responses"]["200"]["links"] = _links(op, operations)
+        paths.setdefault(op.path, {})[op.method.lower()] = described
     return {
         "openapi": "3.1.0",
         "info": {"title": "pytest-finetune sandbox", "version": "1"},
@@ -56,6 +59,19 @@ def _operation(op: Operation, names: dict[Any, Any]) -> dict[str, Any]:
         form["required"] = [*form.get("required", ()), "file"]
         described["requestBody"] = _body("multipart/form-data", form)
     return described
+
+
+def _links(op: Operation, operations: Sequence[Operation]) -> dict[str, Any]:
+    """What can be done with an object that was just created: the operations on paths below."""
+    links = {}
+    for other in operations:
+        parameter = re.match(re.escape(op.path) + r"/{(\w+)}", other.path)
+        if parameter is not None:
+            links[other.name] = {
+                "operationId": other.name,
+                "parameters": {parameter.group(1): "$response.body#/id"},
+            }
+    return links
 
 
 def _body(media: str, schema: Any) -> dict[str, Any]:

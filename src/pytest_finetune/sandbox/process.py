@@ -1,4 +1,4 @@
-"""Starts the trainer as a process and reads the steps it reports."""
+"""Trainers: processes that fit models, and are kept for the next job, since loading the libraries takes longer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import asyncio
 import json
 import os
 import sys
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .learning import Step
@@ -20,34 +22,68 @@ class FitFailed(Exception):
     """The trainer gave up; the message says why."""
 
 
-async def fit(spec: FitSpec, folder: Path) -> AsyncGenerator[Step, None]:
-    """Fit a model; its weights are in the folder when the last step has been taken.
+@dataclass
+class Trainers:
+    """Starts trainers as they are needed; one that was interrupted is killed.
 
-    Closing or cancelling the iteration kills the process.
-
-    Raises:
-        FitFailed: Nothing could be learned from the file, or the trainer crashed.
+    Args:
+        folder: Where the weights go.
     """
-    trainer = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        _MODULE,
-        str(folder),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, **_ONE_THREAD},
-    )
-    assert trainer.stdin is not None and trainer.stdout is not None and trainer.stderr is not None  # noqa: S101, PT018
-    try:
-        trainer.stdin.write(spec.model_dump_json().encode())
-        trainer.stdin.close()
-        async for line in trainer.stdout:
-            yield Step(**json.loads(line))
-        complaint = (await trainer.stderr.read()).decode(errors="replace").strip()
-        if await trainer.wait() != 0:
-            raise FitFailed(complaint.splitlines()[-1] if complaint else "The trainer was killed.")
-    finally:
-        if trainer.returncode is None:
-            trainer.kill()
-            await trainer.wait()
+
+    folder: Path
+    _idle: list[Process] = field(default_factory=list)
+
+    async def warm(self) -> None:
+        """Have a trainer ready: a job is likely to come."""
+        if not self._idle:
+            self._idle.append(await self._start())
+
+    async def fit(self, spec: FitSpec) -> AsyncGenerator[Step, None]:
+        """Fit a model; its weights are in the folder when the last step has been taken.
+
+        Closing or cancelling the iteration kills the process.
+
+        Raises:
+            FitFailed: Nothing could be learned from the file, or the trainer crashed.
+        """
+        trainer = self._idle.pop() if self._idle else await self._start()
+        try:
+            _writer(trainer).write(spec.model_dump_json().encode() + b"\n")
+            async for line in _reader(trainer):
+                message = json.loads(line)
+                if "failed" in message:
+                    raise FitFailed(message["failed"])
+                if "done" in message:
+                    self._idle.append(trainer)
+                    return
+                yield Step(**message)
+            raise FitFailed("The trainer crashed.")
+        finally:
+            if trainer not in self._idle:
+                await _kill(trainer)
+
+    async def stop(self) -> None:
+        """End the idle ones."""
+        await asyncio.gather(*(_kill(trainer) for trainer in self._idle))
+        self._idle.clear()
+
+    async def _start(self) -> Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", _MODULE, str(self.folder), stdin=PIPE, stdout=PIPE, env={**os.environ, **_ONE_THREAD}
+        )
+
+
+def _writer(trainer: Process) -> asyncio.StreamWriter:
+    assert trainer.stdin is not None  # noqa: S101  # started with a pipe
+    return trainer.stdin
+
+
+def _reader(trainer: Process) -> asyncio.StreamReader:
+    assert trainer.stdout is not None  # noqa: S101  # started with a pipe
+    return trainer.stdout
+
+
+async def _kill(trainer: Process) -> None:
+    if trainer.returncode is None:
+        trainer.kill()
+    await trainer.wait()

@@ -14,16 +14,14 @@ import secrets
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from . import process
 from .errors import ApiError
 from .faults import FaultKind
 from .jobs import ENDED, JobRecord, Jobs, token
 from .learning import Step, auto_hyperparameters
 from .models import Models
-from .process import FitFailed
+from .process import FitFailed, Trainers
 from .tokens import count_tokens
 from .trainer import KEPT_EPOCHS, FitSpec
 from .training_file import InvalidFile, read_rows
@@ -64,6 +62,7 @@ class Runner:
 
     def __post_init__(self) -> None:
         self._slots = asyncio.Semaphore(self.jobs.settings.max_jobs)
+        self._trainers = Trainers(self.jobs.state.folder / "weights")
 
     def start(self, record: JobRecord) -> None:
         """Run a job that was just created, or go on with one."""
@@ -78,6 +77,11 @@ class Runner:
     async def stop(self) -> None:
         """Stop all work; the jobs stay as they are stored, for the next start."""
         await asyncio.gather(*(self._stop_task(job_id) for job_id in list(self._tasks)))
+        await self._trainers.stop()
+
+    async def prepare(self) -> None:
+        """Make ready for a job that is likely to come: a training file was uploaded."""
+        await self._trainers.warm()
 
     async def cancel(self, job_id: str) -> FineTuningJob:
         """End a job; what it had learned is gone."""
@@ -109,8 +113,8 @@ class Runner:
         job = new_job(body, job_id="", now=self.jobs.clock.now())
         rows, _ = await asyncio.to_thread(self._read_files, job)
         spec = self._spec(job.model_copy(update=_resolved(job, rows)))
-        if not self.jobs.state.weights(spec.weights()).exists():
-            async with self._slots:
+        async with self._slots:
+            if not self.jobs.state.weights(spec.weights()).exists():
                 await self._fit(spec, lambda _: None)
         self.models.add(name, spec.size, spec.weights())
 
@@ -181,7 +185,7 @@ class Runner:
 
     async def _fit(self, spec: FitSpec, follow: Callable[[Step], None]) -> list[Step]:
         steps = []
-        async with aclosing(process.fit(spec, self._folder)) as fitting:
+        async with aclosing(self._trainers.fit(spec)) as fitting:
             async for step in fitting:
                 follow(step)
                 steps.append(step)
@@ -259,10 +263,6 @@ class Runner:
         self.jobs.state.contents(file.id).write_bytes(content)
         self.jobs.state.put("file", file.id, file)
         return file
-
-    @property
-    def _folder(self) -> Path:
-        return self.jobs.state.folder / "weights"
 
     def _spec(self, job: FineTuningJob) -> FitSpec:
         parent = self.models.stored(job.model)

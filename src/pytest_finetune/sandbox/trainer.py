@@ -1,4 +1,4 @@
-"""The process that fits one model: ``python -m pytest_finetune.sandbox.trainer`` with a `FitSpec` on stdin.
+"""The process that fits models: ``python -m pytest_finetune.sandbox.trainer FOLDER``, a `FitSpec` a line on stdin.
 
 A process of its own, so that fitting never stalls the chat, can be killed to cancel or pause a job, and dies with
 nothing lost: the same `FitSpec` gives the same model again.
@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -83,7 +84,11 @@ def run(spec: FitSpec, folder: Path) -> None:
 
 
 def _print_step(step: Step) -> None:
-    sys.stdout.write(json.dumps(dataclasses.asdict(step)) + "\n")
+    _tell(dataclasses.asdict(step))
+
+
+def _tell(message: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
 
 
@@ -94,17 +99,19 @@ def _write(path: Path, content: bytes) -> None:
     partial.replace(path)
 
 
-def main() -> int:
-    """Read the specification from stdin; exit status 3 with a reason on stderr: nothing could be learned."""
+def main() -> None:
+    """Fit what is asked for until stdin ends; ``{"done": id}`` or ``{"failed": reason}`` closes each fit."""
     os.nice(5)
     folder = Path(sys.argv[1])
-    try:
-        run(FitSpec.model_validate_json(sys.stdin.buffer.read()), folder)
-    except UnlearnableFile as error:
-        sys.stderr.write(str(error))
-        return 3
-    return 0
+    for line in sys.stdin:
+        spec = FitSpec.model_validate_json(line)
+        try:
+            run(spec, folder)
+        except UnlearnableFile as error:
+            _tell({"failed": str(error)})
+        else:
+            _tell({"done": spec.id})
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,8 +1,8 @@
 """A choice among values, by scores that are linear in the n-grams of the input.
 
-All three ways to choose are the same scores. Zero-shot they are the likeness of the input to each value's name and to
-what the prompt says of it; demonstrations and training files move them from there by gradient descent. What depends on
-how words stand to each other (negation, comparison, arithmetic) is beyond such a model.
+All three ways to choose are the same scores. Zero-shot they are the likeness of the input to each value's name and
+to what the prompt says of it; demonstrations and training files move them from there by gradient descent. What
+depends on how words stand to each other (negation, comparison, arithmetic) is beyond such a model.
 """
 
 from __future__ import annotations
@@ -57,22 +57,22 @@ class Choice:
 
     def answer(self, query: Query, field: Field, sampler: Sampler) -> Value:
         """The value that is chosen among those which the field accepts."""
-        scores = self.softmax.scores(*query.vector(self.vocabulary)) + _barred(self, field)
+        scores = self.softmax.scores(*query.vector(self.vocabulary)) + _barred(self.keys, field)
         return json.loads(self.keys[sampler.pick(scores)])
 
     def suits(self, field: Field) -> bool:
         """Whether the field accepts any of the values."""
-        return bool(np.isfinite(_barred(self, field)).any())
+        return bool(np.isfinite(_barred(self.keys, field)).any())
 
 
 @lru_cache(maxsize=1024)
-def _barred(choice: Choice, field: Field) -> FloatArray:
+def _barred(keys: tuple[str, ...], field: Field) -> FloatArray:
     """What to add to the scores: nothing, or minus infinity where the field does not accept the value."""
-    accepted = [schemas.accepts(field.schema, json.loads(key)) for key in choice.keys]
+    accepted = [schemas.accepts(field.schema, json.loads(key)) for key in keys]
     return np.where(accepted, 0.0, -np.inf).astype(np.float32)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=128)
 def zero_shot(size: Size, field: Field, instructions: str) -> Choice:
     """The choice among the values that a field declares, made by reading what the prompt says of them."""
     keys = tuple(dict.fromkeys(schemas.key(value) for value in schemas.choices(field.schema)))
@@ -102,7 +102,7 @@ def grow(choice: Choice, parent: Choice) -> Choice:
     return grown
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=128)
 def read_labels(
     size: Size, field: Field, instructions: str, keys: tuple[str, ...]
 ) -> tuple[tuple[Mapping[str, float], ...], tuple[float, ...]]:
@@ -113,7 +113,7 @@ def read_labels(
     values = [json.loads(key) for key in keys]
     if set(keys) == {"true", "false"}:
         about = f"{field.name} {field.description}"
-        counts = [_count(size, about, "") if value else Counter[str]() for value in values]
+        counts = [_count(size, about, "") if value else {} for value in values]
         bias = tuple(0.0 if value else _TRUE_THRESHOLD for value in values)
     else:
         names = [schemas.write_value(value) for value in values]
@@ -124,9 +124,11 @@ def read_labels(
     return tuple(_weigh(row, spread, len(values)) for row in counts), bias
 
 
-def _count(size: Size, name: str, description: str) -> Counter[str]:
-    counts = Counter({gram: _DESCRIBED for gram in GRAMS[size](description)})  # type: ignore[type-var]
-    counts.update(GRAMS[size](name))
+def _count(size: Size, name: str, description: str) -> dict[str, float]:
+    """How often an n-gram stands in a value's name; one of its description counts once, and less."""
+    counts = dict.fromkeys(GRAMS[size](description), _DESCRIBED)
+    for gram in GRAMS[size](name):
+        counts[gram] = counts.get(gram, 0.0) + 1.0
     return counts
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from . import choice, schemas, spans
 from .choice import Choice
 from .features import Query, Size, Vocabulary, input_grams
-from .linear import Cell, Progress, sum_up
+from .linear import Cell, Descent, Progress, sum_up
 from .prompts import Example, Field, Signature
 from .recall import Recall
 from .schemas import Value
@@ -26,7 +26,7 @@ Head: TypeAlias = Choice | Spans | Recall
 Row: TypeAlias = tuple[Signature, Example]
 Work: TypeAlias = list[tuple[Head, Query, Value, Cell | None]]
 
-_RATE = 3.0  # of a step, for a learning-rate multiplier of 1 and a batch of one row
+_RATE = 0.5  # of a step, for a learning-rate multiplier of 1 and a batch of one row
 _COPIED = 0.8  # share of values that the input must hold before a field counts as copied
 _UNLEARNABLE = Progress(-log(1e-7), 0, 1)  # a value that the field's head cannot give
 
@@ -93,7 +93,7 @@ def group_name(signature: Signature) -> str:
     return " -> ".join(names)
 
 
-def auto_hyperparameters(rows: int, n_epochs: int | None = None) -> Hyperparameters:
+def auto_hyperparameters(rows: int) -> Hyperparameters:
     """What "auto" stands for: three epochs (more below 34 rows), batches of 0.2 % of the rows, a multiplier of two.
 
     The rule for epochs is that of OpenAI's cookbook, "Data preparation and analysis for chat model fine-tuning": at
@@ -101,14 +101,13 @@ def auto_hyperparameters(rows: int, n_epochs: int | None = None) -> Hyperparamet
 
     Args:
         rows: Rows of the training file.
-        n_epochs: The number of epochs, if that one is not automatic.
     """
     epochs = 3
     if rows * epochs < 100:
         epochs = min(25, 100 // max(1, rows))
     elif rows * epochs > 25_000:
         epochs = max(1, 25_000 // rows)
-    return Hyperparameters(n_epochs or epochs, max(1, min(256, round(0.002 * rows))), 2.0)
+    return Hyperparameters(epochs, max(1, min(256, round(0.002 * rows))), 2.0)
 
 
 def start(size: Size, rows: Sequence[Row], parent: Knowledge | None) -> Knowledge:
@@ -117,7 +116,9 @@ def start(size: Size, rows: Sequence[Row], parent: Knowledge | None) -> Knowledg
     for row in rows:
         groups.setdefault(group_name(row[0]), []).append(row)
     known = dict(parent.groups) if parent else {}
-    return Knowledge({**known, **{name: _start_group(size, group, known.get(name)) for name, group in groups.items()}})
+    return Knowledge(
+        {**known, **{name: _start_group(size, group, known.get(name)) for name, group in groups.items()}}
+    )
 
 
 def learn(
@@ -126,34 +127,36 @@ def learn(
     validation: Sequence[Row],
     hyperparameters: Hyperparameters,
     seed: int,
-    on_step: Callable[[Step], None],
-    on_epoch: Callable[[Knowledge], None],
+    on_step: Callable[[Step], None] | None = None,
+    on_epoch: Callable[[Knowledge], None] | None = None,
 ) -> None:
-    """Fits the knowledge in place, epoch by epoch."""
+    """Fits the knowledge in place, and tells of every step and epoch."""
     work, unseen = _prepare(knowledge, training), _prepare(knowledge, validation)
     size = hyperparameters.batch_size
     rate = _RATE * hyperparameters.learning_rate_multiplier / sqrt(size)
+    descents = _descents(work, rate)
     random = np.random.default_rng(seed)
     in_epoch = ceil(len(work) / size)
-    for epoch in range(hyperparameters.n_epochs):
-        order = random.permutation(len(work))
-        for place in range(in_epoch):
-            batch = [work[i] for i in order[place * size : (place + 1) * size]]
-            trained = _learn_batch(batch, rate)
-            step = epoch * in_epoch + place
+    for step in range(hyperparameters.n_epochs * in_epoch):
+        epoch, place = divmod(step, in_epoch)
+        if place == 0:
+            order = random.permutation(len(work))
+        progress = _learn_batch([work[i] for i in order[place * size : (place + 1) * size]], descents)
+        last = place + 1 == in_epoch
+        if on_step:
             window = [unseen[i % len(unseen)] for i in range(step * size, (step + 1) * size)] if unseen else []
-            last = place + 1 == in_epoch
             on_step(
                 Step(
                     step + 1,
-                    in_epoch * hyperparameters.n_epochs,
+                    hyperparameters.n_epochs * in_epoch,
                     epoch + 1,
-                    *_means(trained),
+                    *_means(progress),
                     *(_means(_measure(window)) if window else (None, None)),
                     *(_means(_measure(unseen)) if unseen and last else (None, None)),
                 )
             )
-        on_epoch(knowledge)
+        if on_epoch and last:
+            on_epoch(knowledge)
 
 
 def _start_group(size: Size, rows: Sequence[Row], parent: Mapping[str, Head] | None) -> dict[str, Head]:
@@ -168,7 +171,9 @@ def _start_group(size: Size, rows: Sequence[Row], parent: Mapping[str, Head] | N
     }
     known = dict(parent or {})
     kinds = {field: _kind(field, *column, known.get(field.name)) for field, column in columns.items() if column[1]}
-    keys = {field: _keys(field, columns[field][1], known.get(field.name)) for field in kinds if kinds[field] is Choice}
+    keys = {
+        field: _keys(field, columns[field][1], known.get(field.name)) for field in kinds if kinds[field] is Choice
+    }
     vocabulary = _vocabulary(size, signature, queries, keys, known)
     heads: dict[str, Head] = {}
     for field, kind in kinds.items():
@@ -211,7 +216,9 @@ def _vocabulary(
     labels = (
         row for field in keys for row in choice.read_labels(size, field, signature.instructions, keys[field])[0]
     )
-    known = next((head.vocabulary for head in parent.values() if isinstance(head, Choice)), None)
+    # Each vocabulary of a parent extends the one before it: the longest knows all of them.
+    choices = (head.vocabulary for head in parent.values() if isinstance(head, Choice))
+    known = max(choices, key=lambda vocabulary: len(vocabulary.index), default=None)
     rows = (input_grams(size, query.inputs) for query in queries)
     return Vocabulary.of(size, [*rows, *labels] if keys else [], known)
 
@@ -237,7 +244,17 @@ def _cell(head: Head, query: Query, value: Value) -> Cell | None:
     return None if isinstance(head, Recall) else head.cell(query, value)
 
 
-def _learn_batch(batch: Iterable[Work], rate: float) -> Progress:
+def _descents(rows: Iterable[Work], rate: float) -> dict[Head, Descent]:
+    shown: dict[Choice | Spans, set[int]] = {}
+    for head, _, _, cell in (part for work in rows for part in work):
+        if cell is not None and not isinstance(head, Recall):
+            # Tags are no values: a file without a span of two tokens does say that there are none.
+            places = cell.right.tolist() if isinstance(head, Choice) else range(len(head.softmax.bias))
+            shown.setdefault(head, set()).update(places)
+    return {head: Descent(head.softmax, rate, places) for head, places in shown.items()}
+
+
+def _learn_batch(batch: Iterable[Work], descents: Mapping[Head, Descent]) -> Progress:
     """One step of every head; what is recalled is known by heart, and counts for nothing."""
     parts: list[Progress] = []
     cells: dict[Head, list[Cell]] = {}
@@ -246,9 +263,7 @@ def _learn_batch(batch: Iterable[Work], rate: float) -> Progress:
             cells.setdefault(head, []).append(cell)
         elif not isinstance(head, Recall):
             parts.append(_UNLEARNABLE)
-    for head, mine in cells.items():
-        if not isinstance(head, Recall):
-            parts.append(head.softmax.learn(mine, rate))
+    parts.extend(descents[head].learn(mine) for head, mine in cells.items())
     return sum_up(parts)
 
 
@@ -264,6 +279,6 @@ def _measure(rows: Iterable[Work]) -> Progress:
 
 def _means(progress: Progress) -> tuple[float, float]:
     """Mean loss and accuracy; of no decisions, nothing is wrong."""
-    if not progress.count:
+    if not progress.decisions:
         return 0.0, 1.0
-    return progress.loss / progress.count, progress.right / progress.count
+    return progress.loss / progress.decisions, progress.right / progress.decisions

@@ -19,12 +19,12 @@ from .sampling import Sampler, request_text
 CONTEXT_LIMITS = {"small": 16, "large": 128}
 """The demonstrations (answered user messages before the last one) that a model takes, by its size."""
 
-_IN_CONTEXT = Hyperparameters(n_epochs=5, batch_size=1, learning_rate_multiplier=2 / 3)
+_IN_CONTEXT = Hyperparameters(n_epochs=5, batch_size=1, learning_rate_multiplier=2.0)
 _KEPT = 3  # checkpoints, as the real service keeps
 _NOTHING_LEARNED = Knowledge({})
 
 
-class ContextLengthExceeded(Exception):  # noqa: N818 (named as the service's error code is)
+class ContextLengthExceeded(Exception):
     """More demonstrations than the model takes.
 
     Args:
@@ -34,13 +34,13 @@ class ContextLengthExceeded(Exception):  # noqa: N818 (named as the service's er
 
     def __init__(self, limit: int, given: int) -> None:
         super().__init__(
-            f"the request holds {given} demonstrations and the model takes {limit}: send fewer, or ask the large model"
+            f"the request holds {given} demonstrations and the model takes {limit}: send fewer, or ask a larger model"
         )
         self.limit = limit
         self.given = given
 
 
-class UnlearnableFile(Exception):  # noqa: N818 (it is the file that is at fault)
+class UnlearnableFile(Exception):
     """A training file without a row that ends in an assistant's answer."""
 
 
@@ -100,10 +100,10 @@ class BaseModel(_Answering):
 class FittedModel(_Answering):
     """A model that has learned from a training file.
 
-    Asked with another signature, it uses what it learned for output fields of the same name that accept its values, and
-    answers all others as its base model does. Demonstrations in the prompt are learned on top. What it learns of choices,
-    of spans copied out of the input and of lists of such spans holds for inputs it has never seen; any other value is that
-    of the nearest training row. It cannot learn arithmetic or free prose.
+    Asked with another signature, it uses what it learned for output fields of the same name that accept its values,
+    and answers all others as its base model does. Demonstrations in the prompt are learned on top. What it learns of
+    choices, of spans copied out of the input and of lists of such spans holds for inputs it has never seen; any other
+    value is that of the nearest training row. It cannot learn arithmetic or free prose.
     """
 
     def to_bytes(self) -> bytes:
@@ -177,12 +177,12 @@ def fit(
     return list(kept)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)  # an entry may hold some megabytes, and an optimizer tries about as many prompts
 def _learn_in_context(model: _Answering, signature: Signature, turns: tuple[Message, ...]) -> Knowledge:
     """What a model knows after the demonstrations of a prompt."""
     rows = [(signature, example) for example in read_demonstrations(signature, turns) if example.outputs]
     if not rows:
         return model.knowledge
     knowledge = start(model.size, rows, model.knowledge)
-    learn(knowledge, rows, [], _IN_CONTEXT, 0, lambda step: None, lambda knowledge: None)
+    learn(knowledge, rows, [], _IN_CONTEXT, 0)
     return knowledge

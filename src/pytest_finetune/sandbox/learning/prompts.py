@@ -1,8 +1,9 @@
 """Reads chats: the signature that a prompt declares, its inputs, its demonstrations and its answers.
 
 The forms are those of DSPy's adapters. ``chat`` marks fields with ``[[ ## name ## ]]``, ``json`` does the same for
-inputs and answers with an object, ``xml`` uses tags. A chat without any of them is ``plain``: one input, the text of
-the last user message, and one output, the answer. Reading never fails; what cannot be told apart is taken as text.
+inputs and answers with an object, ``xml`` uses tags; it names no types within objects, so these are read as text.
+A chat without any of them is ``plain``: one input, the text of the last user message, and one output, the answer.
+Reading never fails; what cannot be told apart is taken as text.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from html import unescape
+from itertools import pairwise, zip_longest
 from typing import Literal
 
 from . import schemas
@@ -26,7 +28,8 @@ _REQUIREMENTS = re.compile(
     re.MULTILINE,
 )
 _REQUIRED_FIELD = re.compile(
-    r"`(?:\[\[ ## |<)?(\w+)(?: ## \]\]|>)?`(?: \(must be formatted as a valid Python (.+?)\)(?=, then|, and then|\.$))?"
+    r"`(?:\[\[ ## |<)?(\w+)(?: ## \]\]|>)?`"
+    r"(?: \(must be formatted as a valid Python (.+?)\)(?=, then|, and then|\.$))?"
 )
 _NOTE = re.compile(r"\{(\w+)\} {8}# note: the value you produce ([^\n]*)")
 _HEADER = re.compile(r"^[ \t]*\[\[ ## (\w+) ## \]\]", re.MULTILINE)
@@ -98,7 +101,7 @@ def read_demonstrations(signature: Signature, turns: Sequence[Message]) -> list[
         Example(
             _read_inputs(signature, _split_requirements(asked.content)[0]), read_outputs(signature, answered.content)
         )
-        for asked, answered in zip(turns, turns[1:], strict=False)
+        for asked, answered in pairwise(turns)
         if (asked.role, answered.role) == ("user", "assistant")
     ]
 
@@ -161,7 +164,7 @@ def _declared(listing: str, notes: Mapping[str, str]) -> tuple[Field, ...]:
     """The fields of a numbered list such as ``1. `text` (str): what they wrote``."""
     fields: dict[str, Field] = {}
     starts = list(_DECLARED.finditer(listing))
-    for start, following in zip(starts, [*starts[1:], None], strict=True):
+    for start, following in zip_longest(starts, starts[1:]):
         name = start.group(1)
         rest = listing[start.end() : following.start() if following else len(listing)]
         annotation, description = schemas.split_annotation(rest)
@@ -174,7 +177,9 @@ def _required(requirements: str) -> tuple[Field, ...]:
     """The output fields, where no system message declares them, from the reminder in the user's message."""
     found = (m.groups() for m in _REQUIRED_FIELD.finditer(requirements))
     return tuple(
-        Field(name, "", schemas.from_prompt(annotation or "str", "")) for name, annotation in found if name != "completed"
+        Field(name, "", schemas.from_prompt(annotation or "str", ""))
+        for name, annotation in found
+        if name != "completed"
     )
 
 
@@ -205,9 +210,11 @@ def _sections(fields: Sequence[Field], text: str) -> dict[str, str]:
         if header:
             position = header.end()
             cuts.append((name, header.start(), position))
-    ends = [start for _, start, _ in cuts[1:]] + [len(text)]
+    ends = [*(start for _, start, _ in cuts[1:]), len(text)]
     return {
-        name: text[begin:end].strip() for (name, _, begin), end in zip(cuts, ends, strict=True) if name != "completed"
+        name: text[begin:end].strip()
+        for (name, _, begin), end in zip(cuts, ends, strict=False)
+        if name != "completed"
     }
 
 

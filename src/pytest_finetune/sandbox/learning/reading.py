@@ -3,8 +3,8 @@
 A choice goes to the value whose name and description are most like the input. A field of text gets, in this order:
 
 1. a sentence that quotes the input, for a field that is called reasoning, rationale or the like;
-2. the input field whose name resembles its own: asked for ``proposed_instruction`` and given ``basic_instruction``, as
-   DSPy's MIPROv2 asks, the answer is that instruction, unchanged;
+2. the input field whose name resembles its own: asked for ``proposed_instruction`` and given ``basic_instruction``,
+   as DSPy's MIPROv2 asks, the answer is that instruction, unchanged;
 3. a name, number or code that stands right beside a word of the field's own name ("order 4711" for ``order_number``);
 4. the sentence of the input that is most like the field's name and description.
 
@@ -30,11 +30,12 @@ from .schemas import Schema, Value
 _REASONING = {"reasoning", "rationale", "explanation", "thought", "thoughts", "justification"}
 _NAME_ALIKE = 0.4  # cosine of the n-grams of two names from which they resemble each other
 _BESIDE = 3  # words between a field's name and its value
-_DEPTH = 4  # of nested objects; a schema may refer to itself
+_DEPTH = 2  # of nested objects, from which what may be absent or empty is so: a schema may refer to itself
+_DEEPEST = 12  # from which even what must not be empty is: no value fits a schema that has no end
 _CERTAINTY = 10.0  # turns likeness (0 to 1) into scores to sample from
 _NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
-_ENTITY = re.compile(r"\S+@\w[\w.-]*\w|[\w-]*\d[\w-]*|[A-Z][\w'-]*(?: [A-Z][\w'-]*)*")
+_ENTITY = re.compile(r"[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+|[\w-]*\d(?:[\w.-]*\w)?|[A-Z][\w'-]*(?: [A-Z][\w'-]*)*")
 _FORMATS: Mapping[str, tuple[str, str]] = {
     "date": (r"\d{4}-\d\d-\d\d", "1970-01-01"),
     "date-time": (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:Z|[+-]\d\d:\d\d)?", "1970-01-01T00:00:00Z"),
@@ -67,6 +68,8 @@ class Reader:
         if schemas.choices(field.schema):
             chosen = choice.zero_shot(self.size, field, self.signature.instructions)
             return chosen.answer(self.query, field, self.sampler)
+        if depth >= _DEPTH and schemas.accepts(field.schema, None):
+            return None
         branch = next((b for b in schemas.branches(field.schema) if b.get("type") != "null"), {})
         kind = branch.get("type", "object" if "properties" in branch else "string")
         if kind in ("integer", "number"):
@@ -74,7 +77,7 @@ class Reader:
         if kind == "array":
             return self._items(field, branch, depth)
         if kind == "object":
-            return {part.name: self.value(part, depth + 1) for part in parts(field)} if depth < _DEPTH else {}
+            return {part.name: self.value(part, depth + 1) for part in parts(field)} if depth < _DEEPEST else {}
         return None if kind == "null" else self._text(field, branch)
 
     def _number(self, field: Field, branch: Schema) -> Value:
@@ -86,7 +89,7 @@ class Reader:
         return number if branch["type"] == "number" else round(min(max(number, -(2**53)), 2**53))
 
     def _items(self, field: Field, branch: Schema, depth: int) -> list[Value]:
-        if depth >= _DEPTH:
+        if depth >= (_DEEPEST if branch.get("minItems") else _DEPTH):
             return []
         item = items(field)
         if schemas.is_text(item.schema) and not branch.get("minItems"):

@@ -60,7 +60,7 @@ class Recall:
         at, by = query.vector(self.vocabulary)
         dense = np.zeros(self.rows.shape[1], dtype=np.float32)
         dense[at] = by
-        return self.values[sampler.pick(_CERTAINTY * (self.rows @ dense))]
+        return self.values[sampler.pick((_CERTAINTY * (self.rows @ dense)).astype(np.float32))]
 
     def suits(self, field: Field) -> bool:
         """Whether the field accepts what is remembered."""

@@ -11,6 +11,8 @@ import numpy as np
 from .features import FloatArray
 from .linear import softmax
 
+_COLDEST = 1e-3  # below it the softmax is all but certain, and its powers overflow
+
 
 @dataclass(frozen=True)
 class Sampler:
@@ -29,7 +31,7 @@ class Sampler:
 
     def pick(self, scores: FloatArray) -> int:
         """The place of the candidate that is chosen; the scores are of shape (n,)."""
-        if self.temperature <= 0:
+        if self.temperature < _COLDEST:
             return int(scores.argmax())
         if not self._random:
             entropy = [self.seed & 0xFFFFFFFF, crc32(self.text.encode("utf-8", "replace"))]

@@ -1,8 +1,8 @@
 """Values that are copied from the input: a tagger of tokens that sees each token, its shape and its neighbours.
 
-Tags are those of Ramshaw and Marcus, Text Chunking using Transformation-Based Learning (1995): a token begins a span, is
-inside one, or is outside. A tag does not see the tags before it. Spans that the input does not hold letter by letter
-cannot be learned.
+Tags are those of Ramshaw and Marcus, Text Chunking using Transformation-Based Learning (1995): a token begins a span,
+is inside one, or is outside. A tag does not see the tags before it. Spans that the input does not hold letter by
+letter cannot be learned.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Spans:
 
     def answer(self, query: Query, field: Field, sampler: Sampler) -> Value:
         """The likeliest span or spans; the temperature plays no part."""
-        del sampler
+        del field, sampler
         text = query.inputs.get(self.source, "")
         tokens = list(_TOKEN.finditer(text))
         if not tokens:

@@ -24,7 +24,7 @@ _Arrays = dict[str, npt.NDArray[Any]]
 
 
 def to_bytes(size: Size, knowledge: Knowledge) -> bytes:
-    """Packs a model; weights are kept in half precision."""
+    """Packs a model; what it answers does not change."""
     arrays: _Arrays = {}
     vocabularies: dict[int, str] = {}
     groups = {
@@ -73,8 +73,8 @@ def _pack(head: Head, arrays: _Arrays, vocabularies: dict[int, str]) -> dict[str
 def _unpack(packed: Mapping[str, Any], arrays: _Arrays, vocabularies: dict[str, Vocabulary]) -> Head:
     if packed["kind"] == "spans":
         index = {feature: place for place, feature in enumerate(_text(arrays[packed["index"]]).split("\n"))}
-        described = (packed[name] for name in ("source", "many", "absent", "optional"))
-        return Spans(*described, index, _unpack_softmax(packed, arrays))
+        described = {name: packed[name] for name in ("source", "many", "absent", "optional")}
+        return Spans(**described, index=index, softmax=_unpack_softmax(packed, arrays))
     name = packed["vocabulary"]
     if name not in vocabularies:
         vocabularies[name] = _unpack_vocabulary(name, arrays)
@@ -87,14 +87,14 @@ def _unpack(packed: Mapping[str, Any], arrays: _Arrays, vocabularies: dict[str, 
 
 def _pack_softmax(softmax: Softmax, arrays: _Arrays) -> dict[str, str]:
     name = f"s{len(arrays)}"
-    arrays[f"{name}.weights"] = softmax.weights.astype(np.float16)
+    arrays[f"{name}.weights"] = softmax.weights
     arrays[f"{name}.bias"] = softmax.bias
     return {"softmax": name}
 
 
 def _unpack_softmax(packed: Mapping[str, Any], arrays: _Arrays) -> Softmax:
     name = packed["softmax"]
-    return Softmax(arrays[f"{name}.weights"].astype(np.float32), arrays[f"{name}.bias"])
+    return Softmax(arrays[f"{name}.weights"], arrays[f"{name}.bias"])
 
 
 def _pack_vocabulary(vocabulary: Vocabulary, arrays: _Arrays, names: dict[int, str]) -> str:

@@ -30,6 +30,8 @@ async def create_file(call: Call) -> FileObject:
     )
     state.contents(file.id).write_bytes(upload.content)
     state.put("file", file.id, file)
+    if file.purpose == "fine-tune":
+        await call.services.runner.prepare()
     return file
 
 

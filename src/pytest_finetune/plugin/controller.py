@@ -1,0 +1,171 @@
+"""The process that reports: the only one without pytest-xdist, the controller with it.
+
+It is registered as a plugin of its own, and only where models are asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_finetune.core.results import Result
+from pytest_finetune.errors import FinetuneError, UsageError
+
+if TYPE_CHECKING:
+    from pytest_finetune.plugin.session import FinetuneSession
+
+PROPERTY = "ft_result"
+
+
+@dataclass
+class Collected:
+    """The claims of a run.
+
+    Attributes:
+        tasks: The task of each item that judges a claim, by node id.
+        incomplete: Tasks of which a claim was deselected.
+    """
+
+    tasks: dict[str, str] = field(default_factory=dict)
+    incomplete: set[str] = field(default_factory=set)
+
+    def write(self, path: Path) -> None:
+        """Hand the claims to the controller."""
+        text = json.dumps({"tasks": self.tasks, "incomplete": sorted(self.incomplete)})
+        path.write_text(text, encoding="utf-8")
+
+    def read(self, path: Path) -> None:
+        """Take what a worker handed over; every worker collects the same."""
+        handed = json.loads(path.read_text(encoding="utf-8"))
+        self.tasks |= handed["tasks"]
+        self.incomplete |= set(handed["incomplete"])
+
+
+@dataclass
+class Controller:
+    """Follows the reports of claims, trains before the first test, and writes the lock after the last."""
+
+    session: FinetuneSession
+    outcomes: dict[str, str] = field(default_factory=dict)
+    results: dict[str, Result] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+    _trained: set[str] = field(default_factory=set)
+    _built: bool = False
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Train, where there are no workers and collection went well."""
+        collecting = session.config.option.collectonly or session.testsfailed
+        if not collecting and not hasattr(session.config, "workerinput") and not _distributes(session.config):
+            self._train()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: Any) -> None:
+        """Train when the first worker has collected; blocking here holds the tests back."""
+        self.session.claims.read(self.session.handover(node.workerinput["workerid"]))
+        if not node.config.option.collectonly:
+            self._train()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Remember how each claim ended; of several attempts the last one counts."""
+        for name, value in report.user_properties:
+            if name == PROPERTY:
+                self._follow(report.nodeid, str(value))
+        if report.nodeid in self.session.claims.tasks:
+            ended = report.when == "call" or report.outcome != "passed"
+            if ended:
+                held = report.when == "call" and report.outcome == "passed" and not hasattr(report, "wasxfail")
+                self.outcomes[report.nodeid] = "held" if held else "not held"
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Lock what holds; a run in which no claim was judged is an error."""
+        if session.config.option.collectonly or exitstatus == pytest.ExitCode.INTERRUPTED:
+            return
+        try:
+            if self._trained:
+                self._lock()
+        except FinetuneError as error:
+            self.said.append(f"ERROR: {error}")
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if not self.session.claims.tasks and session.exitstatus in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
+            self.said.append(
+                "ERROR: no claim was selected, so nothing was judged: mark a test with ft_ladder or ft_claim"
+            )
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Tell the verdicts."""
+        from pytest_finetune.reports.lines import summary
+
+        if self.results or self.said:
+            terminalreporter.write_sep("=", "fine-tuned models")
+        if self.results:
+            for line in summary(list(self.results.values())):
+                terminalreporter.write_line(line)
+        for line in self.said:
+            terminalreporter.write_line(line, red=line.startswith("ERROR"))
+
+    def _follow(self, node_id: str, text: str) -> None:
+        from pytest_finetune.plugin.transport import load
+
+        self.results[node_id] = load(text)
+
+    def _train(self) -> None:
+        if self._built or not self.session.run.retrain:
+            return
+        self._built = True
+        wanted = self.session.config.getoption("ft_task")
+        claimed = dict.fromkeys(self.session.claims.tasks.values())
+        tasks = [task for task in claimed if not wanted or task in wanted]
+        if not tasks:
+            raise pytest.UsageError(_nothing_to_train(wanted, list(claimed)))
+        from pytest_finetune.workflow.build import build_candidate
+
+        try:
+            build_candidate(self.session.run, tasks, report=self._say)
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from None
+        except FinetuneError as error:
+            pytest.exit(str(error), returncode=pytest.ExitCode.TESTS_FAILED)
+        self._trained = set(tasks)
+
+    def _lock(self) -> None:
+        from pytest_finetune.workflow.accept import accept
+
+        claims = self.session.claims
+        for task in sorted(self._trained):
+            items = [node_id for node_id, owner in claims.tasks.items() if owner == task]
+            held = all(self.outcomes.get(node_id) == "held" for node_id in items)
+            if held and task not in claims.incomplete:
+                results = [self.results[node_id] for node_id in items]
+                self.said += accept(self.session.run, task, results)
+            else:
+                reason = "not every claim of it was run" if task in claims.incomplete else "a claim does not hold"
+                self.said.append(
+                    f"{task}: not locked, since {reason}. The lock is as it was; what was built is kept in"
+                    f" {self.session.run.candidate}"
+                )
+
+    def _say(self, sentence: str) -> None:
+        reporter = self.session.config.pluginmanager.getplugin("terminalreporter")
+        if reporter is not None:
+            reporter.ensure_newline()
+            reporter.write_line(sentence)
+
+
+def _distributes(config: pytest.Config) -> bool:
+    """Whether pytest-xdist runs the tests in workers."""
+    return bool(config.pluginmanager.hasplugin("dsession"))
+
+
+def _nothing_to_train(wanted: list[str] | None, claimed: list[str]) -> str:
+    if wanted:
+        return f"--ft-task {wanted[0]}: no collected claim names it; claimed are: {', '.join(claimed) or 'none'}"
+    return (
+        "--ft-retrain: no claim was collected, so there is nothing to train: mark a test with ft_ladder or ft_claim"
+    )

@@ -1,0 +1,103 @@
+"""Command-line options and ini keys: declared here, and read into `Settings`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_finetune.errors import UsageError
+
+if TYPE_CHECKING:
+    from pytest_finetune.workflow.settings import Settings
+
+INI = {
+    "models": ("args", "Lock files to gate on, as --finetune-models."),
+    "tasks": ("args", "Globs of tasks files, from the rootdir (default: finetune_tasks.py)."),
+    "endpoint": ("string", "Endpoint of tasks that name none."),
+    "require": ("bool", "Fail gated tests that are not evaluated, instead of skipping them."),
+    "margin": ("string", "What a stage may lose without being called worse, in [0, 1) of the score."),
+    "alpha": ("string", "One-sided error rate of a verdict."),
+    "inconclusive": ("string", "What an inconclusive claim does: observed, fail or warn."),
+    "concurrency": ("string", "How many calls are in flight at once."),
+}
+
+
+def declare(parser: pytest.Parser) -> None:
+    """Declare the options and ini keys; nothing else happens here."""
+    group = parser.getgroup("finetune", "fine-tuned models (pytest-finetune)")
+    group.addoption(
+        "--finetune-models",
+        action="append",
+        metavar="LOCK",
+        dest="ft_models",
+        help="Evaluate the models that LOCK pins and judge every claim on them (repeatable).",
+    )
+    group.addoption(
+        "--ft-retrain",
+        action="store_true",
+        dest="ft_retrain",
+        help="Build the stages of every claimed task anew, gate them, and lock those that hold.",
+    )
+    group.addoption(
+        "--ft-task",
+        action="append",
+        metavar="NAME",
+        dest="ft_task",
+        help="With --ft-retrain: build only this task (repeatable).",
+    )
+    group.addoption(
+        "--ft-endpoint",
+        metavar="NAME",
+        dest="ft_endpoint",
+        help="With --ft-retrain: build on this endpoint, whatever the tasks name.",
+    )
+    group.addoption(
+        "--ft-inconclusive",
+        choices=("observed", "fail", "warn"),
+        dest="ft_inconclusive",
+        help="What an inconclusive claim does: settle it as observed, fail it, or only warn.",
+    )
+    group.addoption(
+        "--ft-concurrency",
+        type=int,
+        metavar="N",
+        dest="ft_concurrency",
+        help="How many calls are in flight at once (default: 32).",
+    )
+    for name, (kind, text) in INI.items():
+        parser.addini(f"ft_{name}", text, type=kind, default=None)  # type: ignore[arg-type]  # one of pytest's kinds
+
+
+def is_asked_for(config: pytest.Config) -> bool:
+    """Whether the run gates or builds models at all."""
+    return bool(config.getoption("ft_retrain") or config.getoption("ft_models") or _ini(config, "models"))
+
+
+def read(config: pytest.Config) -> Settings:
+    """The settings of this run.
+
+    Raises:
+        pytest.UsageError: If one is wrong.
+    """
+    from pytest_finetune.workflow.settings import read_settings
+
+    try:
+        return read_settings(
+            config.rootpath,
+            options={
+                "models": config.getoption("ft_models"),
+                "inconclusive": config.getoption("ft_inconclusive"),
+                "concurrency": config.getoption("ft_concurrency"),
+            },
+            ini={name: _ini(config, name) for name in INI},
+            called_from=config.invocation_params.dir,
+        )
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def _ini(config: pytest.Config, name: str) -> Any:
+    """An ini value, or ``None`` where it was not given."""
+    value = config.getini(f"ft_{name}")
+    return None if value in ("", []) else value

@@ -1,0 +1,199 @@
+"""What the plugin knows during one run, and what it does at each of pytest's hooks."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_finetune.core.records import Inconclusive, Policy
+from pytest_finetune.errors import FinetuneError
+from pytest_finetune.plugin import options
+from pytest_finetune.plugin.controller import PROPERTY, Collected, Controller
+from pytest_finetune.plugin.markers import GatedClaim, claims_of, markers_of
+
+if TYPE_CHECKING:
+    from pytest_finetune.workflow.run import Run
+
+PARAMETER = "_ft_claim"
+_UNGATED = (
+    "its ft_ marker cannot take effect, so it would never be judged: put the marker on a test function or a plain"
+    " test class, not on a unittest method, in pytest.param, or from a conftest"
+)
+
+
+@dataclass
+class FinetuneSession:
+    """One run of pytest, in one process."""
+
+    config: pytest.Config
+    claims: Collected = field(default_factory=Collected)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether models are evaluated in this run."""
+        return options.is_asked_for(self.config)
+
+    @cached_property
+    def run(self) -> Run:
+        """The run's settings, tasks, lock and gate."""
+        from pytest_finetune.workflow.run import Run
+
+        return Run(
+            options.read(self.config),
+            retrain=self.config.getoption("ft_retrain"),
+            joins=bool(self._shared),
+            sandbox=self._shared.get("ft_sandbox"),
+        )
+
+    @property
+    def _shared(self) -> dict[str, Any]:
+        """What the controller handed over, in a worker of pytest-xdist."""
+        return dict(getattr(self.config, "workerinput", {}))
+
+    def begin(self) -> None:
+        """Make sure that the run can work at all, and register what reports.
+
+        Raises:
+            pytest.UsageError: If not.
+        """
+        try:
+            self.run.check()
+        except FinetuneError as error:
+            raise pytest.UsageError(str(error)) from None
+        if not self._shared:
+            self.config.pluginmanager.register(Controller(self), "finetune-controller")
+
+    def header(self) -> list[str]:
+        """What is gated, and where the settings that are not the default came from."""
+        settings = self.run.settings
+        what = "building models, then gating them" if self.run.retrain else "gating"
+        given = [f"{name} from {origin}" for name, origin in settings.origins.items() if origin != "default"]
+        return [f"finetune: {what} on {settings.lock}" + (f" ({', '.join(given)})" if given else "")]
+
+    def parametrize(self, metafunc: pytest.Metafunc) -> None:
+        """Make an item of each claim of a marked test.
+
+        Raises:
+            pytest.Collector.CollectError: If a marker is wrong.
+        """
+        try:
+            claims = claims_of(markers_of(metafunc.definition))
+            if self.enabled:
+                for _, gated in claims:
+                    self.run.expect(gated.task, gated.claim)
+        except FinetuneError as error:
+            raise pytest.Collector.CollectError(f"{metafunc.definition.nodeid}: {error}") from None
+        metafunc.fixturenames.append(PARAMETER)
+        metafunc.parametrize(
+            PARAMETER, [claim for _, claim in claims], ids=[name for name, _ in claims], indirect=True
+        )
+
+    def check_gated(self, report: pytest.CollectReport, marked: Sequence[pytest.Item]) -> None:
+        """Turn a report into a failure if one of its items is marked but carries no claim."""
+        ungated = [item.nodeid for item in marked if claim_of(item) is None]
+        if ungated:
+            report.outcome = "failed"
+            report.longrepr = f"{ungated[0]}: {_UNGATED}"
+            report.result = []
+
+    def deselected(self, item: pytest.Item) -> None:
+        """Remember that a task's claims are not all run."""
+        gated = claim_of(item)
+        if gated is not None:
+            self.claims.incomplete.add(gated.task)
+
+    def collected(self, items: Sequence[pytest.Item]) -> None:
+        """Remember what will be judged; in a worker, hand it over."""
+        for item in items:
+            gated = claim_of(item)
+            if gated is not None:
+                self.claims.tasks[item.nodeid] = gated.task
+        if "ft_handover" in self._shared:
+            self.claims.write(self.handover(self._shared["workerid"]))
+
+    @cached_property
+    def _handover(self) -> Path:
+        return Path(self._shared.get("ft_handover") or tempfile.mkdtemp(prefix="pytest-finetune-"))
+
+    def handover(self, worker: str) -> Path:
+        """The file in which a worker hands its claims over."""
+        return self._handover / f"{worker}.json"
+
+    def shared(self) -> dict[str, Any]:
+        """What workers are told: where to hand claims over, and the one sandbox they share."""
+        self.run.store  # noqa: B018  # made here, before a worker opens it
+        return {"ft_handover": str(self._handover), "ft_sandbox": self.run.shared_sandbox()}
+
+    def prepare(self, item: pytest.Item) -> None:
+        """Evaluate what an item's claim needs; trouble here is an error of the setup."""
+        gated = claim_of(item)
+        if gated is None:
+            pytest.fail(f"{item.nodeid}: {_UNGATED}", pytrace=False)
+        if not self.enabled:
+            self._leave_out(item)
+        trouble = self._evaluate(gated)
+        if trouble is not None:
+            pytest.fail(trouble, pytrace=False)
+
+    def _evaluate(self, gated: GatedClaim) -> str | None:
+        """Why a claim cannot be judged, if so; outside of ``except``, a failure drags no second traceback along."""
+        from pytest_finetune.workflow.gate import NothingAccepted
+
+        try:
+            self.run.gate.evidence(gated.task, gated.claim)
+        except NothingAccepted as error:
+            pytest.skip(str(error))
+        except FinetuneError as error:
+            return str(error)
+        return None
+
+    def judge(self, item: pytest.Item) -> None:
+        """Judge an item's claim; one that does not hold fails the item, without a traceback."""
+        gated = claim_of(item)
+        if gated is None:
+            return
+        from pytest_finetune.plugin.transport import dump
+        from pytest_finetune.reports.lines import failure
+
+        result = self.run.gate.judge(gated.task, gated.claim, self._policy(gated))
+        item.user_properties.append((PROPERTY, dump(result)))
+        if result.settlement.blocking:
+            pytest.fail("\n".join(failure(result)), pytrace=False)
+
+    def close(self) -> None:
+        """Let go of the store and of the sandbox."""
+        if "run" in self.__dict__:
+            self.run.close()
+
+    def _leave_out(self, item: pytest.Item) -> None:
+        reason = f"models are evaluated on request: pytest --finetune-models=models.lock '{item.nodeid}'"
+        if options.read(self.config).require:
+            pytest.fail(f"{reason} (ft_require is set)", pytrace=False)
+        pytest.skip(reason)
+
+    def _policy(self, gated: GatedClaim) -> Policy:
+        """How strictly a claim is judged: marker over settings over the default of its kind."""
+        settings = self.run.settings
+        default = Inconclusive.WARN if gated.claim.uses_locked else Inconclusive.OBSERVED
+        return Policy(
+            margin=_first(gated.margin, settings.margin, gated.default_margin),
+            alpha=_first(gated.alpha, settings.alpha),
+            inconclusive=_first(gated.inconclusive, settings.inconclusive, default),
+        )
+
+
+def claim_of(item: pytest.Item) -> GatedClaim | None:
+    """The claim that an item judges."""
+    parameters: Mapping[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
+    claim = parameters.get(PARAMETER)
+    return claim if isinstance(claim, GatedClaim) else None
+
+
+def _first(*values: Any) -> Any:
+    return next(value for value in values if value is not None)

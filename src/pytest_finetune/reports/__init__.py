@@ -1,0 +1,1 @@
+"""Verdicts in words. Nothing else in this package chooses wording for a result."""

@@ -1,0 +1,41 @@
+"""Letting a candidate into the lock, with the rows and the claims it was accepted on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pytest_finetune.core.results import Result
+from pytest_finetune.lock.file import update_lock
+from pytest_finetune.lock.model import Entry, Score, SettledClaim
+from pytest_finetune.workflow.run import Run
+
+
+def accept(run: Run, task: str, results: Sequence[Result]) -> list[str]:
+    """Write a task's candidate into the lock.
+
+    Args:
+        run: The run that built and gated it.
+        task: Its name.
+        results: Its claims, all of which held.
+
+    Returns:
+        Sentences for the report.
+    """
+    candidate = run.gate.lock
+    entries = [_scored(run, entry, results) for entry in candidate.of_task(task)]
+    update_lock(run.settings.lock, entries)
+    return [f"{task}: locked in {run.settings.lock}"]
+
+
+def _scored(run: Run, entry: Entry, results: Sequence[Result]) -> Entry:
+    """The entry with its rows, its score, and the claims that are about it."""
+    rows = run.gate.rows(entry.task, entry.stage)
+    score = run.gate.score(entry.task, entry.stage)
+    about = [result for result in results if entry.stage in {score.stage for score in result.scores}]
+    return entry.model_copy(
+        update={
+            "score": Score(mean=score.mean, n=score.n, format_errors=score.format_errors),
+            "artifacts": entry.artifacts.model_copy(update={"rows": run.artifacts.put_rows(rows)}),
+            "gate": tuple(SettledClaim.of(r.claim, r.verdict, r.settlement) for r in about),
+        }
+    )

@@ -1,0 +1,173 @@
+"""Building the stages of tasks, and keeping them as a candidate until they hold."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from pytest_finetune import programs
+from pytest_finetune.endpoints import Endpoint
+from pytest_finetune.errors import TrainingError
+from pytest_finetune.lock.file import write_lock
+from pytest_finetune.lock.model import ArtifactRefs, Entry, Job
+from pytest_finetune.task import BASELINE, FINETUNED, PROMPT_OPTIMIZED, TEACHER, Task
+from pytest_finetune.training.jobs import JobFacts
+from pytest_finetune.training.optimizers import build_prompt_optimized, check_optimizer
+from pytest_finetune.training.recipes import build_finetuned, check_recipe
+from pytest_finetune.workflow.facts import facts_of
+from pytest_finetune.workflow.run import Run
+
+if TYPE_CHECKING:
+    import dspy
+
+JOURNAL = "jobs"
+
+
+def build_candidate(run: Run, tasks: Sequence[str], *, report: Callable[[str], None]) -> None:
+    """Build every stage of these tasks, and write them as the candidate.
+
+    All tasks are checked before the first call. What was paid for is kept: an interrupted run goes on with its
+    jobs when it is started again.
+
+    Args:
+        run: The run.
+        tasks: Their names.
+        report: Is given sentences on what is happening.
+
+    Raises:
+        UsageError: If a task cannot work; nothing was spent.
+        TrainingError: If a stage cannot be built; the message says where what was paid for is kept.
+    """
+    for name in tasks:
+        check_task(run, name)
+    run.settings.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(run.settings.folder / "building.lock", timeout=0):
+            entries = [entry for name in tasks for entry in _Build(run, run.tasks[name], report).entries()]
+            write_lock(run.candidate, run.accepted.with_entries(entries))
+    except Timeout:
+        raise TrainingError(
+            f"another run is building models in {run.settings.folder}: wait for it, or stop it"
+        ) from None
+
+
+def check_task(run: Run, name: str) -> None:
+    """Refuse what cannot work, before anything is spent.
+
+    Raises:
+        UsageError: With what is wrong: the endpoint, the data, the recipe or the optimizer.
+    """
+    task = run.tasks[name]
+    run.settings.endpoint_named(task.endpoint, name).key()
+    program = task.program()
+    task.dataset.check(fields=_labelled(task, program), literals=programs.literals_of(program))
+    check_recipe(task, program if task.teacher else None)
+    check_optimizer(task.optimizer, task.optimizer_options)
+
+
+def _labelled(task: Task, program: dspy.Module) -> list[str]:
+    """The output fields that the data holds: every row must have them."""
+    first = task.dataset.rows("train")[0].fields
+    return [name for name in programs.output_fields(program) if name in first]
+
+
+@dataclass
+class _Build:
+    """Builds the stages of one task."""
+
+    run: Run
+    task: Task
+    report: Callable[[str], None]
+
+    def entries(self) -> Iterator[Entry]:
+        """The entries of every stage."""
+        task, settings = self.task, self.run.settings
+        endpoint = self.run.connections.live(settings.endpoint_named(task.endpoint, task.id))
+        student = endpoint.lm(task.student, **task.decoding())
+        strong = endpoint.lm(task.teacher, **task.decoding()) if task.teacher else None
+        self._say(f"building its stages with {task.student} on {endpoint.name}")
+        optimized = build_prompt_optimized(
+            task,
+            student,
+            trainset=task.dataset.train,
+            devset=task.dataset.dev,
+            report=self._say,
+            concurrency=settings.concurrency,
+            prompt_lm=strong,
+        )
+        teacher = None if strong is None else self._teacher(strong)
+        tuned = build_finetuned(
+            task,
+            endpoint,
+            optimized,
+            journal=settings.folder / JOURNAL,
+            report=self._say,
+            concurrency=settings.concurrency,
+            teacher=teacher,
+        )
+        yield self._entry(BASELINE, task.student, task.program(), endpoint)
+        yield self._entry(PROMPT_OPTIMIZED, task.student, optimized.program, endpoint)
+        if teacher is not None and task.teacher is not None:
+            yield self._entry(TEACHER, task.teacher, teacher, endpoint)
+        entry = self._entry(FINETUNED, tuned.model, tuned.program, endpoint)
+        training = self.run.artifacts.put_bytes("training", tuned.training_file)
+        artifacts = entry.artifacts.model_copy(
+            update={"training": training, "training_rows": tuned.training_file.count(b"\n")}
+        )
+        yield entry.model_copy(update={"artifacts": artifacts, "job": _job(tuned.job)})
+
+    def _teacher(self, strong: dspy.LM) -> dspy.Module:
+        task = self.task
+        if task.teacher_optimizer is None:
+            return programs.attach(task.program(), strong)
+        self._say(f"optimizing the prompts of the teacher {task.teacher}")
+        return build_prompt_optimized(
+            task,
+            strong,
+            trainset=task.dataset.train,
+            devset=task.dataset.dev,
+            report=self._say,
+            concurrency=self.run.settings.concurrency,
+            optimizer=task.teacher_optimizer,
+        ).program
+
+    def _entry(self, stage: str, model: str, program: dspy.Module, endpoint: Endpoint) -> Entry:
+        state = programs.dump_state(program)
+        loaded = programs.load_state(self.task.program(), state)
+        facts = facts_of(self.task, stage, loaded, endpoint)
+        return Entry(
+            **facts.model_dump(),
+            model=model,
+            artifacts=ArtifactRefs(program=self.run.artifacts.put_json("program", state)),
+            env=_versions(),
+        )
+
+    def _say(self, sentence: str) -> None:
+        self.report(f"{self.task.id}: {sentence}")
+
+
+def _job(facts: JobFacts) -> Job:
+    return Job(
+        id=facts.id,
+        status=facts.status,
+        created_at=_moment(facts.created_at),
+        finished_at=_moment(facts.finished_at),
+        training_file=facts.training_file,
+        trained_tokens=facts.trained_tokens,
+        hyperparameters=dict(facts.hyperparameters),
+    )
+
+
+def _moment(seconds: int | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
+
+
+def _versions() -> dict[str, str]:
+    named = {name: importlib.metadata.version(name) for name in ("dspy", "openai")}
+    return {**named, "python": ".".join(platform.python_version_tuple()[:2])}

@@ -1,0 +1,71 @@
+"""What the tasks file and the data ask for today, in the words of the lock: what drift is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pytest_finetune import programs
+from pytest_finetune.dataset import SPLITS
+from pytest_finetune.endpoints import Endpoint
+from pytest_finetune.lock.model import Data, Facts, Fingerprints
+from pytest_finetune.task import BASELINE, FINETUNED, PROMPT_OPTIMIZED, TEACHER, Task
+
+if TYPE_CHECKING:
+    import dspy
+
+PROBES = 3
+
+
+def facts_of(task: Task, stage: str, program: dspy.Module, endpoint: Endpoint) -> Facts:
+    """What a stage of a task is made of.
+
+    Args:
+        task: The task.
+        stage: One of its stages.
+        program: The stage's own program, with its state.
+        endpoint: Where its model lives.
+
+    Raises:
+        DatasetError: If the data cannot be read.
+    """
+    return Facts(
+        task=task.id,
+        stage=stage,
+        base=model_of(task, stage),
+        endpoint=endpoint.identity,
+        adapter=task.adapter,
+        recipe=task.recipe if stage == FINETUNED else None,
+        optimizer=_optimizer(task, stage),
+        seed=task.seed,
+        fingerprints=Fingerprints(
+            metric=task.scorer.fingerprint(),
+            program=programs.program_fingerprint(task.program()),
+            prompt=programs.prompt_fingerprint(program, task.make_adapter(), task.dataset.rows("test")[:PROBES]),
+        ),
+        data=_data(task),
+        decoding=task.decoding(),
+        params=_params(task, stage),
+    )
+
+
+def model_of(task: Task, stage: str) -> str:
+    """The model that a stage starts from."""
+    return task.teacher if stage == TEACHER and task.teacher else task.student
+
+
+def _optimizer(task: Task, stage: str) -> str | None:
+    chosen = {PROMPT_OPTIMIZED: task.optimizer, TEACHER: task.teacher_optimizer}.get(stage)
+    return chosen if isinstance(chosen, str | None) else chosen.__name__
+
+
+def _params(task: Task, stage: str) -> Mapping[str, Any]:
+    if stage == FINETUNED:
+        return {**task.recipe_options, **task.hyperparameters}
+    return {} if stage == BASELINE else task.optimizer_options
+
+
+def _data(task: Task) -> Data:
+    values: dict[str, Any] = {split: task.dataset.fingerprint(split) for split in SPLITS}
+    values |= {f"{split}_rows": len(task.dataset.rows(split)) for split in SPLITS}
+    return Data(salt=task.dataset.placement.salt, **values)

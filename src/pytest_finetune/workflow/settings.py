@@ -1,0 +1,213 @@
+"""Settings: one table in ``pyproject.toml``, and what overrides it.
+
+The precedence is option > environment > pytest's ini > ``[tool.pytest-finetune]`` > default (a marker's argument
+stands above them all, where the claim is read). Every value remembers where it came from.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from pytest_finetune.core.records import Inconclusive
+from pytest_finetune.endpoints import SANDBOX, Endpoint
+from pytest_finetune.errors import UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+TABLE = "tool.pytest-finetune"
+LOCK = "models.lock"
+FOLDER = ".pytest-finetune"
+"""Where rows, journals and candidates are kept: git-ignored, fit for a CI cache."""
+
+OPENAI = Endpoint("openai", "https://api.openai.com/v1", api_key_env="OPENAI_API_KEY")
+
+
+class EndpointTable(BaseModel):
+    """``[tool.pytest-finetune.endpoints.NAME]``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    base_url: str
+    api_key_env: str | None = None
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+
+
+class _Values(BaseModel):
+    """Every setting that can be given in more than one place, with its default."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    models: list[str] = []
+    tasks: list[str] = ["finetune_tasks.py"]
+    endpoint: str | None = None
+    require: bool = False
+    alpha: float = Field(0.05, gt=0, lt=0.5)
+    margin: float | None = Field(None, ge=0, lt=1)
+    inconclusive: Inconclusive | None = None
+    concurrency: int = Field(32, ge=1, le=1024)
+    row_timeout: float = Field(120.0, gt=0)
+
+
+NAMES = tuple(_Values.model_fields)
+LISTS = frozenset({"models", "tasks"})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one run.
+
+    Attributes:
+        root: The project: the folder from which the paths of settings are read.
+        models: Lock files, absolute; empty: the gate is off.
+        tasks: Globs of tasks files, from ``root``.
+        endpoint: The endpoint of tasks that name none.
+        require: A gated test that is not evaluated fails instead of being skipped.
+        alpha: The error rate of a verdict, one-sided.
+        margin: What a stage may lose without being called worse; ``None``: the marker's own default.
+        inconclusive: What an inconclusive claim does; ``None``: the claim's own default.
+        concurrency: How many calls are in flight at once.
+        row_timeout: Seconds after which a row is given up.
+        endpoints: The endpoints that the table names.
+        origins: For each setting, where its value came from.
+    """
+
+    root: Path
+    models: tuple[Path, ...]
+    tasks: tuple[str, ...]
+    endpoint: str | None
+    require: bool
+    alpha: float
+    margin: float | None
+    inconclusive: Inconclusive | None
+    concurrency: int
+    row_timeout: float
+    endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Where what is not committed is kept."""
+        return self.root / FOLDER
+
+    @property
+    def lock(self) -> Path:
+        """The lock that is written: the first one given, else the default one."""
+        return self.models[0] if self.models else self.root / LOCK
+
+    def endpoint_named(self, name: str | None, task: str) -> Endpoint:
+        """The endpoint of a task.
+
+        Args:
+            name: The task's own; ``None``: the setting.
+            task: For the message.
+
+        Raises:
+            UsageError: If there is none, or none of that name. There is no silent paid default.
+        """
+        chosen = name or self.endpoint
+        if chosen is None:
+            raise UsageError(
+                f"task {task!r} has no endpoint: give Task(endpoint=…), or set it for all tasks in pyproject.toml:"
+                f' [{TABLE}] endpoint = "sandbox" (local, no key) or "openai" (paid)'
+            )
+        known = {SANDBOX: Endpoint(SANDBOX, ""), OPENAI.name: OPENAI, **self.endpoints}
+        if chosen not in known:
+            raise UsageError(
+                f"task {task!r}: there is no endpoint {chosen!r}; known are {', '.join(sorted(known))}."
+                f" Add [{TABLE}.endpoints.{chosen}] with base_url and api_key_env to pyproject.toml"
+            )
+        return known[chosen]
+
+
+def read_settings(
+    root: Path,
+    *,
+    options: Mapping[str, Any] | None = None,
+    ini: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+    called_from: Path | None = None,
+) -> Settings:
+    """The settings of a run in a project.
+
+    Args:
+        root: The folder of ``pyproject.toml``.
+        options: What the command line gave; ``None`` values were not given.
+        ini: What pytest's ini gave, likewise.
+        environment: ``PYTEST_FINETUNE_NAME`` variables; the process's own unless given.
+        called_from: The folder from which the paths of options are read; the current one unless given.
+
+    Raises:
+        UsageError: If a setting is unknown or of the wrong kind; the message names it and where it was read.
+    """
+    table, endpoints = _table(root)
+    variables = os.environ if environment is None else environment
+    sources = (
+        ("option", dict(options or {})),
+        ("environment", {name: variables.get(f"PYTEST_FINETUNE_{name.upper()}") for name in NAMES}),
+        ("ini", dict(ini or {})),
+        (f"[{TABLE}]", table),
+    )
+    values: dict[str, Any] = {}
+    origins = dict.fromkeys(NAMES, "default")
+    for name in NAMES:
+        for origin, source in sources:
+            given = source.get(name)
+            if given is not None and given != []:
+                values[name] = given.split() if name in LISTS and isinstance(given, str) else given
+                origins[name] = origin
+                break
+    checked = _checked(values, origins)
+    base = (called_from or Path.cwd()) if origins["models"] == "option" else root
+    models = tuple(_existing(Path(given), base, root) for given in checked.models)
+    fields = {name: getattr(checked, name) for name in NAMES}
+    fields |= {"models": models, "tasks": tuple(checked.tasks)}
+    return Settings(root=root, endpoints=endpoints, origins=origins, **fields)
+
+
+def _existing(path: Path, base: Path, root: Path) -> Path:
+    """A path of an option: from the directory of the call, then from the root."""
+    for folder in (base, root):
+        if (folder / path).exists():
+            return (folder / path).resolve()
+    return (base / path).resolve()
+
+
+def _checked(values: dict[str, Any], origins: Mapping[str, str]) -> _Values:
+    try:
+        return _Values.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = str(first["loc"][0])
+        raise UsageError(f"setting {name!r} (from {origins[name]}): {first['msg']}, not {first['input']!r}") from None
+
+
+def _table(root: Path) -> tuple[dict[str, Any], dict[str, Endpoint]]:
+    path = root / "pyproject.toml"
+    if not path.exists():
+        return {}, {}
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("pytest-finetune", {})
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path}: {error}") from None
+    table = dict(table)
+    given = table.pop("endpoints", {})
+    unknown = sorted(set(table) - set(NAMES))
+    if unknown:
+        raise UsageError(f"{path}: [{TABLE}] has no setting {unknown[0]!r}; known are {', '.join(NAMES)}, endpoints")
+    try:
+        endpoints = TypeAdapter(dict[str, EndpointTable]).validate_python(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(["endpoints", *map(str, first["loc"])])
+        raise UsageError(f"{path}: [{TABLE}] {where}: {first['msg']}") from None
+    return table, {name: Endpoint(name, **entry.model_dump()) for name, entry in endpoints.items()}
