@@ -102,7 +102,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     small, large = (read_rows(parser.parse_args().data, *size) for size in ((10, 800), (77, 8000)))
-    with Sandbox(Settings(clock_speed=1e6)) as sandbox, openai.OpenAI(base_url=sandbox.base_url, api_key="-") as client:
+    with (
+        Sandbox(Settings(clock_speed=1e6)) as sandbox,
+        openai.OpenAI(base_url=sandbox.base_url, api_key="-") as client,
+    ):
         url = f"{sandbox.base_url}/chat/completions"
         model, seconds = train(client, small)
         print(f"fitting 800 rows, 10 values      {seconds:7.2f} s           (goal: under 3)")

@@ -6,8 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pytest_finetune.sandbox import Sandbox, Settings
 from tests.sandbox.conftest import connect, jsonl, training_rows
+
+from pytest_finetune.sandbox import Sandbox, Settings
 
 # No key is needed, so none can be wrong; a file id that does not exist is refused, which no schema can say; and faults
 # that were set would be found.

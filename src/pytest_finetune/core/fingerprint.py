@@ -181,6 +181,8 @@ def _closure(function: FunctionType, seen: frozenset[CodeType]) -> dict[str, Any
     """Values that the function took along from the function around it."""
     values: dict[str, Any] = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        if name == "__class__":  # of ``super()``: the class that the method is in, which says nothing new
+            continue
         held = cell.cell_contents
         if not isinstance(held, FunctionType):
             try:

@@ -69,7 +69,13 @@ class Trainers:
 
     async def _start(self) -> Process:
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", _MODULE, str(self.folder), stdin=PIPE, stdout=PIPE, env={**os.environ, **_ONE_THREAD}
+            sys.executable,
+            "-m",
+            _MODULE,
+            str(self.folder),
+            stdin=PIPE,
+            stdout=PIPE,
+            env={**os.environ, **_ONE_THREAD},
         )
 
 

@@ -66,15 +66,11 @@ def check_task(run: Run, name: str) -> None:
     task = run.tasks[name]
     run.settings.endpoint_named(task.endpoint, name).key()
     program = task.program()
-    task.dataset.check(fields=_labelled(task, program), literals=programs.literals_of(program))
+    held = task.dataset.rows("train")[0].fields
+    literals = {name: values for name, values in programs.literals_of(program).items() if name in held}
+    task.dataset.check(fields=[name for name in programs.output_fields(program) if name in held], literals=literals)
     check_recipe(task, program if task.teacher else None)
     check_optimizer(task.optimizer, task.optimizer_options)
-
-
-def _labelled(task: Task, program: dspy.Module) -> list[str]:
-    """The output fields that the data holds: every row must have them."""
-    first = task.dataset.rows("train")[0].fields
-    return [name for name in programs.output_fields(program) if name in first]
 
 
 @dataclass

@@ -302,3 +302,23 @@ def _closing_over(value: object) -> Callable[..., object]:
 def test_source_that_cannot_be_seen_asks_for_a_version(function: Any, message: str) -> None:
     with pytest.raises(UsageError, match=rf"{message}.* or pass version="):
         source_fingerprint(function)
+
+
+class _Base:
+    def forward(self) -> int:
+        return 1
+
+
+class _WithSuper(_Base):
+    def forward(self) -> int:
+        return super().forward() + 1
+
+
+class _WithOtherSuper(_Base):
+    def forward(self) -> int:
+        return super().forward() + 2
+
+
+def test_a_method_that_calls_super_is_read() -> None:
+    one, other = source_fingerprint(_WithSuper.forward), source_fingerprint(_WithOtherSuper.forward)
+    assert one != other

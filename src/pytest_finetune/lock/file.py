@@ -1,0 +1,191 @@
+"""Reading and writing ``models.lock``: the same lock is the same bytes, and a write is whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+import tomli_w
+from pydantic import ValidationError
+
+from pytest_finetune.errors import LockError, UsageError
+from pytest_finetune.lock.artifacts import Artifacts
+from pytest_finetune.lock.model import VERSION, Entry, Lock
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_HEADER = """\
+# The models that the gate pins. Commit this file together with the folder of artifacts beside it.
+# Written by pytest-finetune: edits by hand are not kept.
+#   build again:  pytest --ft-retrain
+#   gate:         pytest --finetune-models=FILE
+
+"""
+_LARGEST = 16 << 20  # bytes; a thousand entries have about 3 MB
+_PATIENCE = 60.0  # seconds that a writer waits for another
+_CONFLICT = re.compile(r"^(?:<{7}|\|{7}|={7}|>{7})(?: .*)?$", re.MULTILINE)
+_FIRST = ("task", "stage", "model", "score", "gate", "job")
+
+
+def read_lock(path: Path) -> Lock:
+    """Read a lock.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        LockError: If the file is missing, empty, too large, in conflict, not TOML, of a newer format, or says what no
+            lock says; with the line where there is one, and what to do.
+    """
+    text = _text(path)
+    if not text.strip():
+        raise LockError(f"{path} is empty: {_restore(path)}")
+    if marker := _CONFLICT.search(text):
+        raise LockError(
+            f"{path}:{_line(text, marker.start())}: a git merge left its conflict markers here: keep one side's "
+            f"[[model]] blocks whole, or take one side's file with `git checkout --ours -- {path.name}`, then pytest "
+            f"--ft-retrain the tasks of the other"
+        )
+    try:
+        document = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise LockError(f"{path} is not valid TOML: {error}: {_restore(path)}") from None
+    _check_version(path, document)
+    try:
+        return Lock.model_validate(document)
+    except ValidationError as error:
+        raise LockError(f"{_told(path, text, document, error)}\n{_restore(path)}") from None
+    except (LockError, UsageError) as error:
+        raise LockError(f"{path}: {error}") from None
+
+
+def render(lock: Lock) -> str:
+    """Write a lock as TOML: one key a line, blocks sorted by task and stage."""
+    blocks = [_block(entry) for entry in lock.models]
+    document = {"version": lock.version} | ({"model": blocks} if blocks else {})
+    return _HEADER + tomli_w.dumps(document)
+
+
+def write_lock(path: Path, lock: Lock) -> None:
+    """Write a lock: a crash leaves the old file or the new one.
+
+    Raises:
+        LockError: If the file cannot be written.
+    """
+    with _only_writer(path):
+        _replace(path, lock)
+
+
+def update_lock(path: Path, entries: Iterable[Entry]) -> Lock:
+    """Put entries into a lock, made where it does not exist; other writers wait meanwhile, so nothing is lost.
+
+    Returns:
+        The lock as it was written.
+
+    Raises:
+        LockError: If the file cannot be read or written.
+    """
+    with _only_writer(path):
+        lock = (read_lock(path) if path.exists() else Lock()).with_entries(entries)
+        _replace(path, lock)
+    return lock
+
+
+def _text(path: Path) -> str:
+    if not path.exists():
+        raise LockError(f"{path} does not exist: build the models and the lock with `pytest --ft-retrain`")
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise LockError(f"{path} has more than {_LARGEST >> 20} MB, so it is no lock: {_restore(path)}")
+        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+    except OSError as error:
+        raise LockError(f"{path} cannot be read: {error.strerror}: name a file that can be") from error
+    except UnicodeDecodeError:
+        raise LockError(f"{path} is not UTF-8 text: {_restore(path)}") from None
+
+
+def _restore(path: Path) -> str:
+    return f"take the last good one with `git checkout -- {path.name}`, or build it again with `pytest --ft-retrain`"
+
+
+def _check_version(path: Path, document: dict[str, Any]) -> None:
+    version = document.get("version")
+    if type(version) is not int:
+        raise LockError(f"{path} has no `version = {VERSION}`, so it is no lock: {_restore(path)}")
+    if version > VERSION:
+        raise LockError(
+            f"{path} has format {version}, this pytest-finetune reads up to {VERSION}: "
+            "pip install --upgrade pytest-finetune"
+        )
+
+
+def _told(path: Path, text: str, document: dict[str, Any], error: ValidationError) -> str:
+    """One line for each thing that is wrong, with the line of its block."""
+    starts = [match.start() for match in re.finditer(r"^\[\[model\]\]", text, re.MULTILINE)]
+    lines = []
+    for problem in error.errors(include_url=False):
+        where, place = str(path), problem["loc"]
+        if len(place) > 1 and place[0] == "model" and isinstance(place[1], int) and place[1] < len(starts):
+            block = document["model"][place[1]]
+            name = f"{block.get('task', '?')}/{block.get('stage', '?')}"
+            where, place = f"{path}:{_line(text, starts[place[1]])}: [[model]] {name}", place[2:]
+        message = "unknown key" if problem["type"] == "extra_forbidden" else problem["msg"]
+        lines.append(f"{where}: {'.'.join(map(str, place))}: {message}")
+    return "\n".join(lines)
+
+
+def _line(text: str, position: int) -> int:
+    return text.count("\n", 0, position) + 1
+
+
+def _block(entry: Entry) -> dict[str, Any]:
+    """What the block of an entry holds, in the order a reviewer reads it; what is not set, or empty, is left out."""
+    held = {key: value for key, value in entry.model_dump(exclude_none=True).items() if value not in ({}, ())}
+    return {key: held[key] for key in (*_FIRST, *held) if key in held}
+
+
+@contextmanager
+def _only_writer(path: Path) -> Iterator[None]:
+    guard = Artifacts.beside(path).guard()
+    try:
+        with filelock.FileLock(guard, timeout=_PATIENCE):
+            yield
+    except filelock.Timeout:
+        raise LockError(
+            f"{path}: another process has been writing it for {_PATIENCE:.0f} s: wait for it or end it, and try again"
+        ) from None
+
+
+def _replace(path: Path, lock: Lock) -> None:
+    target = path.resolve()  # a symbolic link stays one
+    new = target.with_name(f".{target.name}.new")
+    try:
+        with new.open("wb") as file:
+            file.write(render(lock).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise LockError(
+            f"{path} cannot be written: {error.strerror}: see to it that its folder can be written"
+        ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name last, too; Windows neither can nor needs to."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+
+import pydantic
+import pytest
+
+from pytest_finetune.core.claims import parse
+from pytest_finetune.core.gate import judge, settle
+from pytest_finetune.core.records import Evidence, Inconclusive, Pair, Policy
+from pytest_finetune.errors import LockError, UsageError
+from pytest_finetune.lock import Entry, Lock, SettledClaim
+
+MakeEntry = Callable[..., Entry]
+STATE = {"program": f"sha256:{'0' * 64}"}
+
+
+def test_what_served_before_stays_in_the_entry(entry: MakeEntry) -> None:
+    first, second = entry(model="ft:1"), entry(model="ft:2", artifacts=STATE, job=None)
+    lock = Lock(model=(first,)).with_entries([second]).with_entries([entry(model="ft:3")])
+    assert [(old.model, old.program, old.finished_at) for old in lock.models[0].previous] == [
+        ("ft:2", STATE["program"], None),
+        ("ft:1", first.artifacts.program, datetime(2026, 11, 21, 5, 52, 40, tzinfo=timezone.utc)),
+    ]
+
+
+def test_the_same_thing_again_is_no_history(entry: MakeEntry) -> None:
+    lock = Lock(model=(entry(model="ft:1"),)).with_entries([entry(model="ft:2")])
+    again = entry(model="ft:2", score={"mean": 0.5, "n": 4})
+    assert lock.with_entries([again]).models == (again.model_copy(update={"previous": lock.models[0].previous}),)
+
+
+def test_a_stage_that_is_not_there_is_told_with_those_that_are(entry: MakeEntry) -> None:
+    lock = Lock(model=(entry("a", "baseline"), entry("a", "finetuned"), entry("b")))
+    assert lock.entry("a", "finetuned") == entry("a", "finetuned")
+    with pytest.raises(LockError) as task:
+        lock.of_task("c")
+    assert str(task.value) == "the lock has no task 'c' (it has a, b): pytest --ft-retrain --ft-task c"
+    with pytest.raises(LockError) as stage:
+        lock.entry("a", "teacher")
+    assert str(stage.value) == (
+        "the lock has no stage 'teacher' of task 'a' (it has baseline, finetuned): pytest --ft-retrain --ft-task a"
+    )
+
+
+def test_settings_are_kept_as_toml_can_hold_them(entry: MakeEntry) -> None:
+    kept = entry(params={"z": 1, "a": {"y": None, "b": (1, 2)}, "n": None}).params
+    assert kept == {"a": {"b": [1, 2]}, "z": 1}
+    assert list(kept) == ["a", "z"]
+
+
+@pytest.mark.parametrize("value", [[1, None], float("nan"), object()])
+def test_settings_that_toml_cannot_hold_are_refused(entry: MakeEntry, value: Any) -> None:
+    with pytest.raises(UsageError):
+        entry(params={"a": value})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"task": ""},
+        {"model": ""},
+        {"artifacts": {"program": "../../etc/passwd"}},
+        {"artifacts": {"program": f"sha256:{'0' * 64}\n"}},
+        {"fingerprints": {"metric": "", "program": "", "prompt": ""}},
+        {"model": "half a \ud800 character"},
+    ],
+)
+def test_an_entry_that_says_nothing_is_refused(entry: MakeEntry, changes: dict[str, Any]) -> None:
+    with pytest.raises(pydantic.ValidationError):
+        entry(**changes)
+
+
+def test_figures_are_rounded_and_times_are_utc_to_the_second(entry: MakeEntry) -> None:
+    made = entry(
+        score={"mean": 2 / 3, "n": 3},
+        job={"id": "j", "status": "succeeded", "created_at": "2026-01-01T01:00:00.9+01:00"},
+    )
+    assert made.score is not None
+    assert made.score.mean == 0.666667
+    assert made.job is not None
+    assert made.job.created_at == datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+
+def test_a_claim_is_noted_as_it_was_settled() -> None:
+    (claim,) = parse("finetuned >= baseline")
+    pairs = tuple(Pair(f"{number:016x}", 1.0, float(number % 2)) for number in range(100))
+    verdict = judge(claim, Evidence(pairs), Policy(margin=0.02))
+    noted = SettledClaim.of(str(claim), verdict, settle(verdict, Inconclusive.OBSERVED))
+    assert noted.model_dump(include={"claim", "outcome", "held", "method", "estimate", "margin", "alpha", "n"}) == {
+        "claim": "finetuned >= baseline",
+        "outcome": "PASS",
+        "held": True,
+        "method": "tango",
+        "estimate": 0.5,
+        "margin": 0.02,
+        "alpha": 0.05,
+        "n": 100,
+    }
