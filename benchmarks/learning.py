@@ -1,26 +1,31 @@
 """What the sandbox's models reach and cost: accuracies, span F1, times and sizes.
 
     python benchmarks/learning.py --data banking77.jsonl
+    python benchmarks/learning.py --data banking77.jsonl --served  # the accuracies, through a server
 
 The data are lines of JSON with ``text``, ``category`` and ``split`` (train or test). Prompts are those of DSPy's
-ChatAdapter; no server runs. Everything is seeded: two runs print the same table, but for the times.
+ChatAdapter. Everything is seeded: two runs print the same table, but for the times.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import dspy
+import openai
 
+from pytest_finetune.sandbox import Sandbox
 from pytest_finetune.sandbox.learning import (
     FittedModel,
     Message,
@@ -80,11 +85,11 @@ class Task:
         hits = [self.ask(model, row, demonstrations) == row[self.output] for row in self.test]
         return 100 * hits.count(True) / len(hits)
 
-    def tune(self, size: Size, rows: Sequence[Row], validation: Sequence[Row] = ()) -> tuple[FittedModel, float]:
+    def tune(self, size: Size, rows: Sequence[Row]) -> tuple[FittedModel, float]:
         """A model fitted to rows with automatic hyperparameters, and the seconds that took."""
-        training, unseen = self.training_file(rows), self.training_file(validation)
+        training = self.training_file(rows)
         begun = time.perf_counter()
-        models = fit(size, training, unseen, auto_hyperparameters(len(rows)), 0, on_step=_ignore)
+        models = fit(size, training, [], auto_hyperparameters(len(rows)), 0, on_step=_ignore)
         return models[-1], time.perf_counter() - begun
 
 
@@ -108,19 +113,82 @@ def classify(name: str, rows: Sequence[Row], labels: Sequence[str], training: in
     return Task(name, signature, "category", drawn["train"], drawn["test"])
 
 
-def ladder(task: Task) -> Iterator[tuple[str, float]]:
+class Lab(Protocol):
+    """Where models are asked and tuned."""
+
+    def base(self, size: Size) -> Model:
+        """The model as it comes."""
+        ...
+
+    def tune(self, task: Task, size: Size, rows: Sequence[Row]) -> Model:
+        """The model fitted to rows of a task."""
+        ...
+
+
+class Direct:
+    """The learners themselves, with no server between."""
+
+    def base(self, size: Size) -> Model:
+        """The model as it comes."""
+        return base_model(size)
+
+    def tune(self, task: Task, size: Size, rows: Sequence[Row]) -> Model:
+        """The model fitted to rows of a task."""
+        return task.tune(size, rows)[0]
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A model that answers through ``dspy.LM``."""
+
+    lm: dspy.LM
+
+    def answer(self, messages: Sequence[Message], *, temperature: float = 0.0, seed: int = 0) -> str:
+        """What the server says."""
+        chat = [{"role": message.role, "content": message.content} for message in messages]
+        return str(self.lm(messages=chat, temperature=temperature, seed=seed)[0])
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running sandbox, reached as a user reaches it: through ``dspy.LM`` and the official client."""
+
+    sandbox: Sandbox
+
+    def base(self, size: Size) -> Model:
+        """The model as it comes."""
+        return self._remote(f"sandbox-{size}")
+
+    def tune(self, task: Task, size: Size, rows: Sequence[Row]) -> Model:
+        """The model that a fine-tuning job gives."""
+        file = [{"messages": [dataclasses.asdict(m) for m in row]} for row in task.training_file(rows)]
+        content = "".join(json.dumps(row) + "\n" for row in file).encode()
+        with openai.OpenAI(base_url=self.sandbox.base_url, api_key="none") as client:
+            uploaded = client.files.create(file=("rows.jsonl", content), purpose="fine-tune")
+            jobs = client.fine_tuning.jobs
+            job = jobs.create(model=f"sandbox-{size}", training_file=uploaded.id, seed=0)
+            while job.status not in {"succeeded", "failed"}:
+                time.sleep(0.05)
+                job = jobs.retrieve(job.id)
+        return self._remote(str(job.fine_tuned_model))
+
+    def _remote(self, model: str) -> Remote:
+        return Remote(dspy.LM(f"openai/{model}", api_base=self.sandbox.base_url, api_key="none", cache=False))
+
+
+def ladder(task: Task, lab: Lab) -> Iterator[tuple[str, float]]:
     """The stages of the small model and of the large one, in percent."""
     sizes: tuple[tuple[Size, int], ...] = (("small", 16), ("large", 110))
     for size, demonstrations in sizes:
-        base = base_model(size)
+        base = lab.base(size)
         drawn = random.Random(0).sample(list(task.training), demonstrations)
         own, prompted = task.traces(base), task.traces(base, drawn)
         yield f"{size}: zero-shot", task.score(base)
         yield f"{size}: {demonstrations} demonstrations", task.score(base, drawn)
-        yield f"{size}: tuned on own traces, unfiltered", task.score(task.tune(size, own)[0])
-        yield f"{size}: tuned on own traces, right ones", task.score(task.tune(size, task.right(own))[0])
-        yield f"{size}: tuned on prompted traces, right ones", task.score(task.tune(size, task.right(prompted))[0])
-        yield f"{size}: tuned on gold", task.score(task.tune(size, task.training)[0])
+        yield f"{size}: tuned on own traces, unfiltered", task.score(lab.tune(task, size, own))
+        yield f"{size}: tuned on own traces, right ones", task.score(lab.tune(task, size, task.right(own)))
+        yield f"{size}: tuned on prompted traces, right ones", task.score(lab.tune(task, size, task.right(prompted)))
+        yield f"{size}: tuned on gold", task.score(lab.tune(task, size, task.training))
 
 
 _FIRST = ("Ada", "Grace", "Alan", "Edsger", "Barbara", "Donald", "Frances", "John", "Karen", "Leslie", "Radia", "Tim")
@@ -222,14 +290,21 @@ def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="JSON lines with text, category and split")
-    rows = [json.loads(line) for line in parser.parse_args().data.read_text().splitlines()]
+    parser.add_argument("--served", action="store_true", help="the accuracies, through a server and its clients")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2], help="of the random tens")
+    options = parser.parse_args()
+    rows = [json.loads(line) for line in options.data.read_text().splitlines()]
     every = sorted({row["category"] for row in rows})
-    tens = {"first ten": every[:10], **{f"ten, seed {s}": random.Random(s).sample(every, 10) for s in (1, 2)}}
+    tens = {"first ten": every[:10], **{f"ten, seed {s}": random.Random(s).sample(every, 10) for s in options.seeds}}
     tasks = [classify(name, rows, labels, 800, 300) for name, labels in tens.items()]
-    columns = [list(ladder(task)) for task in tasks]
+    with ExitStack() as stack:
+        lab: Lab = Served(stack.enter_context(Sandbox())) if options.served else Direct()
+        columns = [list(ladder(task, lab)) for task in tasks]
     print(f"{'exact match, percent (800 training rows, 300 test rows)':60}" + "".join(f"{n:>13}" for n in tens))
     for line in zip(*columns, strict=True):
         print(f"{line[0][0]:60}" + "".join(f"{score:13.1f}" for _, score in line))
+    if options.served:
+        return
 
     whole = classify("all", rows, every, 8000, 1000)
     tuned, seconds = whole.tune("small", whole.training)
