@@ -127,8 +127,13 @@ class Task:
         return {name: value for name, value in given.items() if value is not None}
 
     def make_adapter(self) -> dspy.Adapter:
-        """A new adapter of the pinned kind."""
+        """A new adapter of the pinned kind.
+
+        An answer that it cannot read is a format error: DSPy's second call, in JSON, would hide what the model does.
+        """
         import dspy
 
-        kinds = {"chat": dspy.ChatAdapter, "json": dspy.JSONAdapter, "xml": dspy.XMLAdapter}
-        return kinds[self.adapter]()
+        if self.adapter == "json":
+            return dspy.JSONAdapter()
+        kinds = {"chat": dspy.ChatAdapter, "xml": dspy.XMLAdapter}
+        return kinds[self.adapter](use_json_adapter_fallback=False)

@@ -120,6 +120,19 @@ def test_what_a_dead_process_held_is_free_at_once(path: Path) -> None:
         assert claim(store, "k") == ["k"]
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="cannot be seen on this system")
+def test_what_a_killed_process_held_is_free_before_its_parent_looks(path: Path) -> None:
+    with Store.create(path) as store:
+        killed = subprocess.Popen([sys.executable, "-c", CLAIM_AND_DIE, str(path)], stdout=subprocess.PIPE)
+        assert killed.stdout is not None
+        assert killed.stdout.read() == b""  # it has ended
+        deadline = time.monotonic() + 5
+        while not claim(store, "k"):
+            assert time.monotonic() < deadline
+        assert killed.returncode is None
+        killed.communicate()
+
+
 def test_what_a_process_elsewhere_held_is_free_when_its_lease_ends(path: Path) -> None:
     with Store.create(path) as store:
         claim(store, "k")

@@ -1,0 +1,241 @@
+"""One question -> one answer, and what it means when there is none.
+
+Three ends, told apart by whose fault it is:
+
+* scored: there is an answer; the metric says what it is worth.
+* format_error: the model's (or the stage's) fault, worth 0. ``unparseable``: the adapter could not read the answer;
+  ``truncated``: it ended at ``max_tokens``; ``refused``: by the model or a filter before it; ``prompt too long``:
+  for the model, which no retry changes; ``not a value``: NaN, infinity or half a character in it.
+* error: the infrastructure's fault, never a score. A request failed after all retries (also where the program
+  swallowed the failure and answered all the same), took too long, or the program itself raised something.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import time
+import traceback
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_finetune.core.fingerprint import canonical_json
+from pytest_finetune.core.records import Row, RowState
+from pytest_finetune.dataset.dataset import to_example
+from pytest_finetune.errors import EndpointError, UsageError
+from pytest_finetune.evaluate.calls import NOTES, Notes, attach
+from pytest_finetune.evaluate.failures import concerns_all, is_refusal, scrubbed
+from pytest_finetune.evaluate.stages import Question, StageRun
+from pytest_finetune.evaluate.traffic import Retries, Traffic
+from pytest_finetune.metrics import Metric
+
+if TYPE_CHECKING:
+    import dspy
+
+ROW_LIMIT = 10  # a row may take so many times as long as one answer may
+
+
+class Failing(enum.Enum):
+    """Who is to be asked about a row without an answer."""
+
+    ENDPOINT = "endpoint"
+    PROGRAM = "program"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A row without its score.
+
+    Attributes:
+        row: To be stored.
+        attempts: Requests it took.
+        failing: Who failed, where the row is an error.
+        hopeless: Every other row of the stage would end in the same way.
+    """
+
+    row: Row
+    attempts: int = 0
+    failing: Failing | None = None
+    hopeless: EndpointError | None = None
+
+
+class Asker:
+    """Runs a stage's program on single rows.
+
+    Args:
+        stage: What is run.
+        traffic: Shared by all stages.
+        retries: How patiently requests are repeated.
+        timeout: Seconds to wait for an answer.
+        most: Requests under way at most.
+
+    Raises:
+        UsageError: If the program has no usable LM.
+    """
+
+    def __init__(self, stage: StageRun, traffic: Traffic, retries: Retries, timeout: float, most: int) -> None:
+        self._stage = stage
+        self._timeout = timeout
+        self._program, self._lms = attach(stage.program, stage.name, traffic, retries, timeout, most)
+        self._types = _output_types(self._program)
+
+    def ask(self, question: Question) -> Answer:
+        """Run the program on a row."""
+        import dspy
+        from dspy.utils.exceptions import AdapterParseError, ContextWindowExceededError
+
+        inputs = {name: question.row.fields[name] for name in question.row.inputs}
+        notes = Notes(until=time.monotonic() + ROW_LIMIT * self._timeout)
+        prediction, raised = None, None
+        context = {
+            "lm": self._lms[0],
+            "adapter": self._stage.adapter,
+            "trace": [],
+            "disable_history": True,
+            NOTES: notes,
+        }
+        try:
+            with dspy.context(**context):
+                prediction = self._program(**inputs)
+        except Exception as error:  # noqa: BLE001  # whatever the program raises, the row has its end
+            raised = error
+        if notes.failure is not None:
+            return self._outage(question, notes, notes.failure)
+        if isinstance(raised, AdapterParseError):
+            return _answer(question, notes, RowState.FORMAT_ERROR, output=raised.lm_response, error=_unread(notes))
+        if isinstance(raised, ContextWindowExceededError):
+            return _answer(question, notes, RowState.FORMAT_ERROR, error=f"prompt too long: {scrubbed(raised)}")
+        if raised is not None and is_refusal(raised):
+            return _answer(question, notes, RowState.FORMAT_ERROR, error=f"refused: {scrubbed(raised)}")
+        if raised is not None:
+            error_text = f"program: raised {type(raised).__name__}: {scrubbed(raised)}{_raised_at(raised)}"
+            return _answer(question, notes, RowState.ERROR, error=error_text, failing=Failing.PROGRAM)
+        return self._kept(question, notes, prediction)
+
+    def score(self, question: Question, output: str, metric: Metric) -> float:
+        """Score an answer as it is stored, so that a later scoring sees the same thing.
+
+        Raises:
+            UsageError: As `Metric.score` does; the message names the row.
+        """
+        where = f"stage {question.stage.name}, row {question.row.row_id} ({question.row.where})"
+        return metric.score(to_example(question.row), self._prediction(output), where=where)
+
+    def close(self) -> None:
+        """Close the connections."""
+        for lm in self._lms:
+            lm.engine.close()
+
+    def _kept(self, question: Question, notes: Notes, prediction: Any) -> Answer:
+        stage, row = question.stage.name, question.row
+        if not hasattr(prediction, "items"):
+            kind = type(prediction).__name__
+            raise UsageError(f"stage {stage}: the program gave a {kind}; it must give a dspy.Prediction")
+        fields = dict(prediction.items())
+        try:
+            output = canonical_json(fields).decode()
+        except UsageError as error:
+            if not _is_broken(fields):
+                raise UsageError(f"stage {stage}, row {row.row_id} ({row.where}): the answer: {error}") from error
+            return _answer(question, notes, RowState.FORMAT_ERROR, output=notes.text, error=f"not a value: {error}")
+        return _answer(question, notes, RowState.SCORED, output=output)
+
+    def _outage(self, question: Question, notes: Notes, failure: Exception) -> Answer:
+        text = f"{getattr(failure, 'code', None) or type(failure).__name__}: {scrubbed(failure)}"
+        hopeless = None
+        if concerns_all(failure):
+            hopeless = EndpointError(
+                f"stage {self._stage.name}: the endpoint refused to ask model {self._stage.model!r}: {text}."
+                " No other row would fare better, so the evaluation ended; what was answered is kept"
+            )
+        error = f"{text} (after {notes.attempts} requests)"
+        return _answer(question, notes, RowState.ERROR, error=error, failing=Failing.ENDPOINT, hopeless=hopeless)
+
+    def _prediction(self, output: str) -> dspy.Prediction:
+        import json
+
+        import dspy
+        from pydantic import ValidationError
+
+        fields = json.loads(output)
+        for name, adapter in self._types.items():
+            try:
+                fields[name] = adapter.validate_python(fields[name])
+            except (KeyError, ValidationError):  # the program made something else of the field
+                continue
+        return dspy.Prediction(**fields)
+
+
+def abandoned(question: Question, seconds: float) -> Answer:
+    """The end of a row whose program did not come back."""
+    error = f"timeout: the program was still running after {seconds:.0f} s"
+    return _answer(question, Notes(until=0), RowState.ERROR, error=error, failing=Failing.PROGRAM)
+
+
+def _answer(
+    question: Question,
+    notes: Notes,
+    state: RowState,
+    *,
+    output: str | None = None,
+    error: str | None = None,
+    failing: Failing | None = None,
+    hopeless: EndpointError | None = None,
+) -> Answer:
+    row = Row(
+        question.row.row_id,
+        question.stage.name,
+        question.repeat,
+        state,
+        output=output,
+        usage=notes.usage,
+        latency=notes.latency,
+        error=error,
+        served_model=notes.served_model,
+    )
+    return Answer(row, notes.attempts, failing, hopeless)
+
+
+def _unread(notes: Notes) -> str:
+    if notes.refusal is not None:
+        return f"refused: the model said: {notes.refusal}"
+    if notes.finish == "content_filter":
+        return "refused: a content filter ended the answer"
+    if notes.finish == "length":
+        return "truncated: the answer ended at the limit of tokens; raise max_tokens if it is too low"
+    return "unparseable: the answer does not have the fields that the adapter asked for"
+
+
+def _is_broken(value: object) -> bool:
+    """Whether the model gave what no JSON can hold: NaN, infinity, half a character."""
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, str):
+        return any("\ud800" <= character <= "\udfff" for character in value)
+    if isinstance(value, Mapping):
+        return any(map(_is_broken, value.values()))
+    return isinstance(value, list | tuple | set | frozenset) and any(map(_is_broken, value))
+
+
+def _output_types(program: dspy.Module) -> dict[str, Any]:
+    """Readers for the output fields whose values JSON alone does not give back: models, enums, dates."""
+    from pydantic import TypeAdapter
+
+    types = {}
+    for _, predictor in program.named_predictors():
+        for name, field in predictor.signature.output_fields.items():
+            types[name] = field.annotation
+    plain = (str, int, float, bool)
+    return {
+        name: TypeAdapter(kind)
+        for name, kind in types.items()
+        if kind not in plain and typing.get_origin(kind) is not typing.Literal
+    }
+
+
+def _raised_at(error: BaseException) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f" ({Path(last.filename).name}:{last.lineno})"

@@ -1,0 +1,73 @@
+"""What an error of an endpoint means for the request, for the row, and for all other rows.
+
+The names are those of ``dspy.lm15``, the native client of DSPy, as they were found to occur: a drop, a read timeout
+and a refused connection are all a TransportError; 408 and 504 a TimeoutError; an unknown model (404) an
+UnsupportedModelError; 401 and 403 an AuthError; 429 a RateLimitError, also where only a payment helps.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+_SECRET = re.compile(r"\b(?:sk|pk|key|gsk|nvapi)-[\w*-]{6,}|(?<=Bearer )\S+|(?<=://)[^/\s@]+@")
+
+
+def passing(error: Exception) -> bool:
+    """Whether the same request may succeed later: 408, 429, 5xx, and all that happens on the way."""
+    from dspy import lm15
+
+    temporary = (lm15.RateLimitError, lm15.ServerError, lm15.TimeoutError, lm15.TransportError)
+    return isinstance(error, temporary) and not is_out_of_money(error)
+
+
+def is_limit(error: Exception) -> bool:
+    """Whether the endpoint was asked too often."""
+    from dspy import lm15
+
+    return isinstance(error, lm15.RateLimitError)
+
+
+def is_out_of_money(error: Exception) -> bool:
+    """Whether only a payment helps; OpenAI says so with the status of a rate limit."""
+    from dspy import lm15
+
+    return isinstance(error, lm15.BillingError) or getattr(error, "provider_code", None) == "insufficient_quota"
+
+
+def concerns_all(error: Exception) -> bool:
+    """Whether every other request would fail in the same way: no such model, no access, no money."""
+    from dspy import lm15
+
+    hopeless = (lm15.AuthError, lm15.UnsupportedModelError, lm15.ConfigurationError, lm15.CapabilityError)
+    return isinstance(error, hopeless) or is_out_of_money(error) or getattr(error, "status", None) == 404
+
+
+def concerns_the_prompt(error: Exception) -> bool:
+    """Whether the prompt itself is at fault: it is too long, or was refused before a model saw it."""
+    from dspy import lm15
+
+    return isinstance(error, lm15.ContextLengthError) or is_refusal(error)
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether a filter refused the prompt; Azure says so with a 400."""
+    return getattr(error, "provider_code", None) in {"content_filter", "content_policy_violation"}
+
+
+def refuse_emptiness(response: Any) -> None:
+    """Take an answer without a choice for what it is: trouble of the endpoint, not a word of the model.
+
+    Raises:
+        lm15.ServerError: As for a 5xx.
+    """
+    from dspy import lm15
+
+    if not (response.provider_data or {}).get("choices", True):
+        raise lm15.ServerError("the endpoint sent an answer without any choice")
+
+
+def scrubbed(error: BaseException) -> str:
+    """The first paragraph of an error's message, without keys."""
+    message = str(getattr(error, "message", error)).strip().split("\n\n", 1)[0] or type(error).__name__
+    return _SECRET.sub("…", message)

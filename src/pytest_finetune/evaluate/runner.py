@@ -1,0 +1,289 @@
+"""The evaluation: one pool over all stages, in the order of the rows, until every row has its end."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from pytest_finetune.core.records import Row, RowState
+from pytest_finetune.dataset import DataRow
+from pytest_finetune.errors import EndpointError, FinetuneError, UsageError
+from pytest_finetune.evaluate.answers import ROW_LIMIT, Answer, Asker, Failing, abandoned
+from pytest_finetune.evaluate.pool import Pool
+from pytest_finetune.evaluate.stages import Progress, Question, RowStore, StageRun
+from pytest_finetune.evaluate.traffic import Retries, Stopped, Traffic
+from pytest_finetune.metrics import Metric
+
+Score = tuple[str, str, float]  # of an answer's key, for a row's id
+
+IN_A_ROW = 8  # so many rows of a stage without an answer, one after the other, and it is no longer asked
+_RENEWAL = 5.0  # seconds between two renewals of the leases, and two looks for overdue rows
+_POLL = 0.2  # seconds between two looks at what other processes have finished
+_REPORT = 0.25  # seconds between two reports of progress
+_GRACE = 1.0  # seconds that requests under way are given after Ctrl-C
+
+
+def evaluate(
+    stages: Sequence[StageRun],
+    rows: Sequence[DataRow],
+    metric: Metric,
+    store: RowStore,
+    *,
+    concurrency: int = 32,
+    timeout: float = 60.0,
+    repeats: int = 1,
+    retries: Retries | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> dict[str, tuple[Row, ...]]:
+    """Answer and score every row by every stage, asking only for what the store lacks.
+
+    Every answer is stored before it is scored. Several processes may evaluate with one store at once: each row is
+    asked for by one of them, and all get it.
+
+    Args:
+        stages: What is evaluated; their names differ.
+        rows: In the order in which they are to be asked.
+        metric: Scores the answers.
+        store: What has been answered and scored before.
+        concurrency: Requests under way at most, over all processes with this store.
+        timeout: Seconds to wait for an answer to one request; a whole row may take ten times as long.
+        repeats: How often each row is asked.
+        retries: How patiently failed requests are repeated.
+        progress: Called from this thread about four times a second, and at the end.
+
+    Returns:
+        For each stage its rows, in the given order, each with its repeats. A row that got no answer is there with
+        the state ``error``, and without a score.
+
+    Raises:
+        UsageError: If the metric fails on a row or gives no score in [0, 1], or every row fails in the program.
+        EndpointError: If an endpoint refuses or does not answer. What was answered is kept in each case.
+    """
+    names = [stage.name for stage in stages]
+    if len(set(names)) < len(names):
+        raise UsageError(f"two stages have the same name: {', '.join(names)}")
+    if concurrency < 1 or repeats < 1 or timeout <= 0:
+        raise UsageError(f"concurrency={concurrency}, repeats={repeats}, timeout={timeout}: each must be above 0")
+    questions = [
+        Question(stage, row, repeat) for row in rows for stage in stages for repeat in range(repeats)
+    ]  # by rows, so that all stages get equally far, and pairs are complete early
+    evaluation = _Evaluation(questions, metric, store, concurrency, timeout, retries or Retries(), progress)
+    with evaluation.ending():
+        evaluation.run()
+    return {name: tuple(evaluation.row(q) for q in questions if q.stage.name == name) for name in names}
+
+
+class _Evaluation:
+    """The state of one call of `evaluate`; only the thread that made it touches it, and the store."""
+
+    def __init__(
+        self,
+        questions: Sequence[Question],
+        metric: Metric,
+        store: RowStore,
+        concurrency: int,
+        timeout: float,
+        retries: Retries,
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self._metric = metric
+        self._fingerprint = metric.fingerprint()
+        self._store = store
+        self._concurrency = concurrency
+        self._timeout = timeout
+        self._report = progress or (lambda _: None)
+        self._traffic = Traffic(concurrency)
+        self._retries = retries
+        self._askers: dict[str, Asker] = {}
+        self._pool = Pool(concurrency)
+        self._keys = {id(question): question.key for question in questions}
+        self._wanted: dict[str, list[Question]] = {}
+        for question in questions:
+            self._wanted.setdefault(self._keys[id(question)], []).append(question)
+        self._of_stage = Counter(wanted[0].stage.name for wanted in self._wanted.values())
+        self._open: deque[str] = deque()
+        self._answers: dict[str, Row] = {}
+        self._scores: dict[tuple[str, str], float] = {}
+        self._failing_in_a_row: Counter[str] = Counter()
+        self._failure: Exception | None = None
+        self._progress = Progress(len(questions))
+        self._start = time.monotonic()
+        self._next_poll = self._next_renewal = self._last_report = 0.0
+
+    def row(self, question: Question) -> Row:
+        """A question's row, with its score."""
+        key = self._keys[id(question)]
+        row_id = question.row.row_id
+        score = self._scores.get((key, row_id))
+        return replace(
+            self._answers[key], row_id=row_id, stage=question.stage.name, repeat=question.repeat, score=score
+        )
+
+    def run(self) -> None:
+        """Work until every row has its end.
+
+        Raises:
+            FinetuneError: The evaluation cannot go on; what was under way is stored.
+        """
+        self._adopt(self._store.read(list(self._wanted)))
+        self._open.extend(key for key in self._wanted if key not in self._answers)
+        while (self._open or len(self._pool)) and self._failure is None:
+            self._claim()
+            self._collect(_POLL)
+            self._keep_watch()
+            self._tell(every=_REPORT)
+        if self._failure is not None:
+            self._wind_up(self._timeout)
+            raise self._failure
+        self._tell(every=0.0)
+
+    @contextlib.contextmanager
+    def ending(self) -> Iterator[None]:
+        """Store what is there and let go of the rest, however the evaluation ends."""
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(FinetuneError):
+                self._wind_up(_GRACE)
+            raise
+        finally:
+            self._traffic.stop()
+            self._pool.close()
+            self._store.release()
+            if not len(self._pool):
+                for asker in self._askers.values():
+                    asker.close()
+
+    def _wind_up(self, seconds: float) -> None:
+        """Begin no more requests, and store the answers to those under way that come in time."""
+        self._traffic.stop()
+        end = time.monotonic() + seconds
+        while len(self._pool) and time.monotonic() < end:
+            self._collect(min(_POLL, seconds))
+
+    # --- what is to be done -----------------------------------------------------------------------------------
+
+    def _claim(self) -> None:
+        free = self._traffic.limit - len(self._pool)
+        if not self._open or free <= 0 or time.monotonic() < self._next_poll:
+            return
+        # Others hold at most `concurrency` rows, so that this window always has one that can be claimed.
+        window = [self._open.popleft() for _ in range(min(len(self._open), self._concurrency + free))]
+        mine, done = self._store.claim(window, limit=free, cap=self._concurrency)
+        gone = {*mine, *done}
+        self._open.extendleft(key for key in reversed(window) if key not in gone)
+        self._adopt(done)
+        for key in mine:
+            self._pool.submit(key, self._work(key, self._asker(self._wanted[key][0].stage), None))
+        if not gone:
+            self._next_poll = time.monotonic() + _POLL
+
+    def _adopt(self, stored: Mapping[str, tuple[Row, float]]) -> None:
+        """Take over what was answered before, or by others, and score what has no score yet."""
+        known = self._store.scores(list(stored), self._fingerprint)
+        for key, (row, asked_at) in stored.items():
+            self._answers[key] = row
+            oldest = min(asked_at, self._progress.reused_since or asked_at)
+            reused = self._progress.reused + len(self._wanted[key])
+            self._progress = replace(self._progress, reused=reused, reused_since=oldest)
+            names = {(key, question.row.row_id) for question in self._wanted[key]}
+            self._scores.update((name, known[name]) for name in names & known.keys())
+            if row.state is RowState.SCORED and not names <= known.keys():
+                self._pool.submit(key, self._work(key, self._asker(self._wanted[key][0].stage), row))
+
+    def _work(self, key: str, asker: Asker, row: Row | None) -> Iterator[Answer | Score]:
+        """Run in a thread of the pool: answer a row, unless it is answered, then score it."""
+        if row is None:
+            answer = asker.ask(self._wanted[key][0])
+            yield answer
+            row = answer.row
+        if row.state is RowState.SCORED and row.output is not None:
+            for question in self._wanted[key]:
+                yield key, question.row.row_id, asker.score(question, row.output, self._metric)
+
+    def _asker(self, stage: StageRun) -> Asker:
+        """Made only where it is needed, since it imports DSPy."""
+        if stage.name not in self._askers:
+            self._askers[stage.name] = Asker(stage, self._traffic, self._retries, self._timeout, self._concurrency)
+        return self._askers[stage.name]
+
+    # --- what comes back --------------------------------------------------------------------------------------
+
+    def _collect(self, timeout: float) -> None:
+        answers: dict[str, Answer] = {}
+        scores: dict[tuple[str, str], float] = {}
+        for key, result in self._pool.results(timeout):
+            if isinstance(result, Answer):
+                answers[key] = result
+            elif isinstance(result, Exception):
+                self._failure = self._failure or result
+            elif not isinstance(result, Stopped):
+                scores[result[:2]] = result[2]
+        if answers:
+            self._keep(answers)
+        if scores:
+            self._store.save_scores(scores, self._fingerprint)
+            self._scores.update(scores)
+
+    def _keep(self, answers: Mapping[str, Answer]) -> None:
+        self._store.save([(key, answer.row, answer.attempts) for key, answer in answers.items()])
+        self._answers.update((key, answer.row) for key, answer in answers.items())
+        self._progress = replace(self._progress, asked=self._progress.asked + len(answers))
+        for key, answer in answers.items():
+            self._failure = self._failure or self._no_use_to_go_on(self._wanted[key][0].stage, answer)
+
+    def _no_use_to_go_on(self, stage: StageRun, answer: Answer) -> FinetuneError | None:
+        if answer.failing is None:
+            self._failing_in_a_row[stage.name] = 0
+            return None
+        self._failing_in_a_row[stage.name] += 1
+        rows = self._failing_in_a_row[stage.name]
+        if answer.hopeless is None and rows >= min(IN_A_ROW, self._of_stage[stage.name]):
+            return _given_up(stage, answer, rows)
+        return answer.hopeless
+
+    # --- meanwhile --------------------------------------------------------------------------------------------
+
+    def _keep_watch(self) -> None:
+        if time.monotonic() < self._next_renewal:
+            return
+        self._next_renewal = time.monotonic() + _RENEWAL
+        self._store.renew()
+        limit = (ROW_LIMIT + 1) * self._timeout
+        for key in self._pool.overdue(limit):
+            question = self._wanted[key][0]
+            if key in self._answers:
+                row = question.row
+                raise UsageError(
+                    f"metric {self._metric.name}, row {row.row_id} ({row.where}): runs for over {limit} s"
+                )
+            self._keep({key: abandoned(question, limit)})
+
+    def _tell(self, every: float) -> None:
+        now = time.monotonic()
+        if now < self._last_report + every:
+            return
+        self._last_report = now
+        states = Counter(
+            self._answers[key].state
+            for key, wanted in self._wanted.items()
+            for question in wanted
+            if key in self._answers
+            and (self._answers[key].state is not RowState.SCORED or (key, question.row.row_id) in self._scores)
+        )
+        errors, format_errors = states[RowState.ERROR], states[RowState.FORMAT_ERROR]
+        counts = {"done": states.total(), "errors": errors, "format_errors": format_errors}
+        self._report(replace(self._progress, seconds=now - self._start, **counts))
+
+
+def _given_up(stage: StageRun, answer: Answer, rows: int) -> FinetuneError:
+    last = f"the last one: {answer.row.error}"
+    if answer.failing is Failing.PROGRAM:
+        return UsageError(f"stage {stage.name}: {rows} rows in a row failed in the program itself; {last}")
+    return EndpointError(
+        f"stage {stage.name}: {rows} rows in a row got no answer from model {stage.model!r}; {last}."
+        " What was answered is kept: run the same command again once the endpoint answers"
+    )

@@ -1,0 +1,250 @@
+"""Answers and scores, kept apart, and the leases by which processes share the asking."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+
+from pytest_finetune.core.records import Row, RowState, Usage
+from pytest_finetune.store import database
+
+StoredRow = tuple[Row, float]
+"""An answer without its score, and when it was asked for (seconds since 1970)."""
+
+LEASE = 30.0  # seconds for which a claim holds unless it is renewed
+CLAIMS = 3  # so many processes may die of a row before it counts as an error
+
+_READ = """
+SELECT key, row_id, stage, repeat, state, output, usage, latency, error, served_model, asked_at FROM prediction
+WHERE key IN (SELECT value FROM json_each(:keys))
+AND (state IN ('scored', 'format_error') AND asked_at >= :oldest OR state = 'error' AND asked_at >= :since)
+"""
+_SAVE = """
+UPDATE prediction SET row_id = ?, stage = ?, repeat = ?, state = ?, output = ?, usage = ?, latency = ?, error = ?,
+served_model = ?, attempts = ?, owner = NULL, lease = 0, claims = 0
+WHERE key = ? AND state IS NULL  -- a row that others took over and finished stays as it is
+"""
+_CLAIM = """
+INSERT INTO prediction (key, asked_at, owner, lease, claims) VALUES (:key, :now, :owner, :lease, 1)
+ON CONFLICT (key) DO UPDATE SET state = NULL, asked_at = :now, owner = :owner, lease = :lease, claims = claims + 1
+"""
+_POISON = """
+UPDATE prediction SET state = 'error', owner = NULL, claims = 0, attempts = claims, asked_at = :now,
+error = 'crash: ' || claims || ' processes in a row ended while they asked for this row'
+WHERE key IN (SELECT value FROM json_each(:keys)) AND state IS NULL AND claims >= :claims AND lease < :now
+"""
+_SCORES = """
+SELECT key, row_id, value FROM score WHERE metric = :metric AND key IN (SELECT value FROM json_each(:keys))
+"""
+
+
+class Store:
+    """One file of answers and scores; every process opens its own, and every thread too.
+
+    An answer is found by the digest of all that changes it, and by nothing else; a score by its answer, the row it
+    was scored against and the metric. So a changed metric, or a corrected label, costs no call.
+
+    A row is asked for by whoever claims it. A claim is a lease: it ends with its process, or 30 s after the last
+    ``renew``; then others may take the row over. After three processes have died of the same row, it is an error.
+
+    Args:
+        connection: To the file.
+        path: Of the file, for messages.
+        since: Rows that ended in an error before this time are asked again (seconds since 1970).
+        oldest: Answers older than this time are asked again.
+        creator: Whether this process tidies the file up at the end.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, path: Path, *, since: float, oldest: float, creator: bool
+    ) -> None:
+        self._connection = connection
+        self._path = path
+        self._limits = {"since": since, "oldest": oldest}
+        self._creator = creator
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
+
+    @classmethod
+    def create(cls, path: Path, *, since: float | None = None, oldest: float = 0.0) -> Store:
+        """Open the store, making it if it is not there: for the process that begins (under xdist, the controller).
+
+        Args:
+            path: Of the file.
+            since: Errors before this time are asked again; ``None``: all errors until now.
+            oldest: Answers before this time are asked again.
+
+        Raises:
+            EvidenceError: If the file is damaged, of a newer version, or no row store.
+        """
+        return cls(database.create(path), path, since=_now(since), oldest=oldest, creator=True)
+
+    @classmethod
+    def open(cls, path: Path, *, since: float | None = None, oldest: float = 0.0) -> Store:
+        """Open the store that another process has created; the arguments are those of ``create``."""
+        return cls(database.join(path), path, since=_now(since), oldest=oldest, creator=False)
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back what is held, and leave one file without a journal beside it, fit for a cache."""
+        with database.explained(self._path):
+            self.release()
+            if self._creator:
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._connection.close()
+
+    # --- answers ----------------------------------------------------------------------------------------------
+
+    def read(self, keys: Sequence[str]) -> dict[str, StoredRow]:
+        """Give the answers that need not be asked for again; their rows have no score."""
+        with database.explained(self._path):
+            found = self._connection.execute(_READ, {"keys": json.dumps(keys), **self._limits})
+            return {values[0]: _stored(*values) for values in found}
+
+    def save(self, rows: Iterable[tuple[str, Row, int]]) -> None:
+        """Keep answers that this process has claimed.
+
+        Args:
+            rows: Each with its key and the number of requests it took.
+        """
+        with self._writing():
+            self._connection.executemany(_SAVE, [(*_values(row), attempts, key) for key, row, attempts in rows])
+
+    # --- leases -----------------------------------------------------------------------------------------------
+
+    def claim(self, keys: Sequence[str], *, limit: int, cap: int) -> tuple[list[str], dict[str, StoredRow]]:
+        """Claim rows to ask for, and learn which ones others have finished.
+
+        Args:
+            keys: The rows wanted, in the order in which they are to be asked.
+            limit: Claim at most so many now.
+            cap: Claim none beyond so many held by all processes together.
+
+        Returns:
+            The claimed keys, and the finished rows among ``keys``. What is in neither is held by others, or beyond
+            the limits: ask again later.
+        """
+        now = time.time()
+        with self._writing():
+            self._end_leases_of_the_dead(now)
+            self._connection.execute(_POISON, {"keys": json.dumps(keys), "claims": CLAIMS, "now": now})
+            done = self.read(keys)
+            taken = self._held(now)
+            free = [key for key in keys if key not in done and key not in taken]
+            mine = free[: max(0, min(limit, cap - len(taken)))]
+            lease = {"now": now, "owner": self._owner, "lease": now + LEASE}
+            self._connection.executemany(_CLAIM, [{"key": key, **lease} for key in mine])
+            self._connection.executemany("DELETE FROM score WHERE key = ?", [(key,) for key in mine])
+        return mine, done
+
+    def renew(self) -> None:
+        """Hold on to what this process has claimed: to be called well within every 30 s."""
+        with self._writing():
+            self._connection.execute(
+                "UPDATE prediction SET lease = ? WHERE owner = ?", (time.time() + LEASE, self._owner)
+            )
+
+    def release(self) -> None:
+        """Give back what this process has claimed and not answered."""
+        with self._writing():
+            self._connection.execute(
+                "UPDATE prediction SET owner = NULL, lease = 0, claims = claims - 1 WHERE owner = ?", (self._owner,)
+            )
+
+    def _held(self, now: float) -> set[str]:
+        found = self._connection.execute("SELECT key FROM prediction WHERE owner IS NOT NULL AND lease >= ?", (now,))
+        return {key for (key,) in found}
+
+    def _end_leases_of_the_dead(self, now: float) -> None:
+        owners = self._connection.execute(
+            "SELECT DISTINCT owner FROM prediction WHERE owner IS NOT NULL AND lease >= ?", (now,)
+        )
+        dead = [(owner,) for (owner,) in owners if _is_dead(owner)]
+        self._connection.executemany("UPDATE prediction SET lease = 0 WHERE owner = ?", dead)
+
+    # --- scores -----------------------------------------------------------------------------------------------
+
+    def scores(self, keys: Sequence[str], metric: str) -> dict[tuple[str, str], float]:
+        """Give the scores of answers, by key and row id.
+
+        Args:
+            keys: Of the answers.
+            metric: The metric's fingerprint.
+        """
+        with database.explained(self._path):
+            found = self._connection.execute(_SCORES, {"keys": json.dumps(keys), "metric": metric})
+            return {(key, row_id): value for key, row_id, value in found}
+
+    def save_scores(self, scores: Mapping[tuple[str, str], float], metric: str) -> None:
+        """Keep scores, by key and row id."""
+        with self._writing():
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO score (key, row_id, metric, value) VALUES (?, ?, ?, ?)",
+                [(key, row_id, metric, value) for (key, row_id), value in scores.items()],
+            )
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with database.explained(self._path), database.transaction(self._connection):
+            yield
+
+
+def _now(since: float | None) -> float:
+    return time.time() if since is None else since
+
+
+def _values(row: Row) -> tuple[object, ...]:
+    usage = None if row.usage is None else json.dumps(asdict(row.usage))
+    state, served = row.state.value, row.served_model
+    return row.row_id, row.stage, row.repeat, state, row.output, usage, row.latency, row.error, served
+
+
+def _stored(
+    key: str,
+    row_id: str,
+    stage: str,
+    repeat: int,
+    state: str,
+    output: str | None,
+    usage: str | None,
+    latency: float | None,
+    error: str | None,
+    served_model: str | None,
+    asked_at: float,
+) -> StoredRow:
+    try:
+        used = None if usage is None else Usage(**json.loads(usage))
+        kept = RowState(state)
+    except (ValueError, TypeError) as failure:
+        raise sqlite3.DatabaseError(f"row {key}: {failure}") from failure
+    return Row(row_id, stage, repeat, kept, None, output, used, latency, error, served_model), asked_at
+
+
+def _is_dead(owner: str) -> bool:
+    """Whether the owner was a process of this machine, and has ended."""
+    host, pid, _ = owner.rsplit(":", 2)
+    if host != socket.gethostname() or os.name == "nt":  # there, os.kill would end it
+        return False
+    try:
+        os.kill(int(pid), 0)
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except ProcessLookupError:
+        return True
+    except OSError:  # somebody else's process, or a system without /proc
+        return False
+    return state == "Z"  # killed, and its parent has not looked yet

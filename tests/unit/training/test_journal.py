@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_finetune.errors import TrainingError
+from pytest_finetune.training.journal import CLOSED, Journal
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "new" / "jobs.jsonl")
+
+
+def told(journal: Journal, key: str) -> dict[str, object]:
+    return {name: value for name, value in journal.attempt(key).items() if name not in ("at", "key")}
+
+
+def test_an_attempt_is_what_its_lines_say_together(journal: Journal) -> None:
+    assert journal.attempt("a") == {}
+    journal.write("a", "uploaded", training_file="file-1")
+    journal.write("b", "created", job="ftjob-b")
+    journal.write("a", "created", job="ftjob-a")
+    assert told(journal, "a") == {"state": "created", "training_file": "file-1", "job": "ftjob-a"}
+    assert told(Journal(journal.path), "b") == {"state": "created", "job": "ftjob-b"}
+
+
+@pytest.mark.parametrize("state", sorted(CLOSED))
+def test_a_closed_attempt_is_forgotten(journal: Journal, state: str) -> None:
+    journal.write("a", "created", job="ftjob-1")
+    journal.write("a", state, job="ftjob-1")
+    assert journal.attempt("a") == {}
+    journal.write("a", "creating")
+    assert told(journal, "a") == {"state": "creating"}
+
+
+@given(cut=st.integers(min_value=0, max_value=200))
+def test_a_line_that_was_torn_anywhere_costs_that_line_alone(
+    tmp_path_factory: pytest.TempPathFactory, cut: int
+) -> None:
+    journal = Journal(tmp_path_factory.mktemp("journal") / "jobs.jsonl")
+    journal.write("a", "uploaded", training_file="file-1")
+    whole = len(journal.path.read_bytes())
+    journal.write("a", "created", job="ftjob-ü")
+    content = journal.path.read_bytes()
+    kept = min(len(content), whole + cut)
+    journal.path.write_bytes(content[:kept])
+    journal.write("a", "status", status="running")
+    complete = kept >= len(content) - 1  # the line break alone is not missed
+    assert told(journal, "a") == {
+        "state": "status",
+        "status": "running",
+        "training_file": "file-1",
+        **({"job": "ftjob-ü"} if complete else {}),
+    }
+
+
+def test_every_line_is_json_with_its_time(journal: Journal) -> None:
+    journal.write("a", "uploading", file="pytest-finetune-1.jsonl")
+    (line,) = journal.path.read_text(encoding="utf-8").splitlines()
+    assert {**json.loads(line), "at": None} == {
+        "at": None,
+        "key": "a",
+        "state": "uploading",
+        "file": "pytest-finetune-1.jsonl",
+    }
+    assert json.loads(line)["at"].endswith("+00:00")
+
+
+def test_a_journal_that_cannot_be_read_stops_everything(tmp_path: Path) -> None:
+    (tmp_path / "jobs.jsonl").mkdir()
+    with pytest.raises(TrainingError, match="no job is started without it"):
+        Journal(tmp_path / "jobs.jsonl").attempt("a")
