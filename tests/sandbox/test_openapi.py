@@ -10,8 +10,8 @@ from tests.sandbox.conftest import connect, jsonl, training_rows
 
 from pytest_finetune.sandbox import Sandbox, Settings
 
-# No key is needed, so none can be wrong; a file id that does not exist is refused, which no schema can say; and faults
-# that were set would be found.
+# No key is needed, so none can be wrong; that a file id does not exist no schema can say; and faults that were set
+# would be found.
 EXCLUDED = "ignored_auth,positive_data_acceptance"
 
 

@@ -11,6 +11,7 @@ import click
 from pytest_finetune.errors import FinetuneError, UsageError
 
 VERBS = {
+    "train": "Build the stages of tasks and keep them as a candidate for the lock.",
     "serve": "Serve the sandbox: an OpenAI-shaped API whose models learn from the files they are given.",
 }
 
