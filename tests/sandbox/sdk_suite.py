@@ -28,7 +28,8 @@ from pytest_finetune.sandbox.jobs import JobRecord
 from pytest_finetune.sandbox.runner import new_job
 from pytest_finetune.sandbox.services import Services
 from pytest_finetune.sandbox.settings import Size
-from pytest_finetune.sandbox.wire import CreateJob, FileObject
+from pytest_finetune.sandbox.wire.files import FileObject
+from pytest_finetune.sandbox.wire.jobs import CreateJob
 
 FILES = ("file-abc123", "file_id", "string")
 JOB = "ft-AF1WoRqd3aJAHsqc9NY7iL8F"

@@ -19,7 +19,7 @@ class Item(pydantic.BaseModel):
     quantity: int
 
 
-class Everything(dspy.Signature):
+class Everything(dspy.Signature):  # type: ignore[misc]  # dspy ships no types
     """Read the letter."""
 
     letter: str = dspy.InputField()

@@ -14,7 +14,7 @@ from .errors import ApiError
 from .faults import FaultKind
 from .settings import Settings
 from .state import State
-from .wire import Checkpoint, FineTuningJob, JobError, JobEvent
+from .wire.jobs import Checkpoint, FineTuningJob, JobError, JobEvent
 
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
 

@@ -13,7 +13,7 @@ from .errors import ApiError, model_not_found
 from .learning import FittedModel, Model, base_model
 from .settings import BASE_MODELS, Settings, Size
 from .state import State
-from .wire import ModelObject
+from .wire.models import ModelObject
 
 OWNER = "org-sandbox"
 _DATED = re.compile(r"(.+)-\d{4}-\d{2}-\d{2}")

@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from . import wire
 from .operations import Operation
+from .wire.chat import ChatCompletion
+from .wire.common import ErrorAnswer
 
 _REF = "#/components/schemas/{model}"
 
@@ -17,7 +18,7 @@ _REF = "#/components/schemas/{model}"
 def describe(operations: Sequence[Operation]) -> dict[str, Any]:
     """The description as a JSON-like object."""
     requests = {model for op in operations for model in (op.body, op.form) if model is not None}
-    answers = {op.answer for op in operations if op.answer is not None} | {wire.ErrorAnswer}
+    answers = {op.answer for op in operations if op.answer is not None} | {ErrorAnswer}
     used = [(model, "validation") for model in requests] + [(model, "serialization") for model in answers]
     used.sort(key=lambda pair: (pair[0].__name__, pair[1]))
     names, schemas = models_json_schema(used, ref_template=_REF)  # type: ignore[arg-type]  # a list of literals
@@ -82,13 +83,13 @@ def _answer(op: Operation, names: dict[Any, Any]) -> dict[str, Any]:
     if op.answer is None:
         return {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
     content: dict[str, Any] = {"application/json": {"schema": names[op.answer, "serialization"]}}
-    if op.answer is wire.ChatCompletion:
+    if op.answer is ChatCompletion:
         content["text/event-stream"] = {"schema": {"type": "string"}}
     return content
 
 
 def _error(names: dict[Any, Any], description: str) -> dict[str, Any]:
-    schema = names[wire.ErrorAnswer, "serialization"]
+    schema = names[ErrorAnswer, "serialization"]
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 

@@ -8,9 +8,21 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from . import wire
 from .routes import chat, control, files, jobs, models
 from .services import Call
+from .wire.chat import ChatCompletion, CreateChatCompletion, CreateResponse, ResponseObject
+from .wire.files import DeletedFile, FileList, FileObject, FilesQuery, UploadForm
+from .wire.jobs import (
+    CheckpointList,
+    CheckpointsQuery,
+    CreateJob,
+    EventList,
+    FineTuningJob,
+    JobList,
+    JobsQuery,
+    PageQuery,
+)
+from .wire.models import DeletedModel, ModelList, ModelObject
 
 Result = BaseModel | AsyncIterator[str] | bytes
 Handler = Callable[[Call], Awaitable[Result]]
@@ -54,33 +66,33 @@ _JOBS = "/v1/fine_tuning/jobs"
 _JOB = _JOBS + "/{fine_tuning_job_id}"
 
 OPERATIONS: tuple[Operation, ...] = (
-    Operation("POST", "/v1/files", files.create_file, wire.FileObject, form=wire.UploadForm),
-    Operation("GET", "/v1/files", files.list_files, wire.FileList, query=wire.FilesQuery),
-    Operation("GET", _FILE, files.retrieve_file, wire.FileObject),
+    Operation("POST", "/v1/files", files.create_file, FileObject, form=UploadForm),
+    Operation("GET", "/v1/files", files.list_files, FileList, query=FilesQuery),
+    Operation("GET", _FILE, files.retrieve_file, FileObject),
     Operation("GET", _FILE + "/content", files.retrieve_file_content, None),
-    Operation("DELETE", _FILE, files.delete_file, wire.DeletedFile),
-    Operation("POST", _JOBS, jobs.create_job, wire.FineTuningJob, body=wire.CreateJob),
-    Operation("GET", _JOBS, jobs.list_jobs, wire.JobList, query=wire.JobsQuery),
-    Operation("GET", _JOB, jobs.retrieve_job, wire.FineTuningJob),
-    Operation("POST", _JOB + "/cancel", jobs.cancel_job, wire.FineTuningJob),
-    Operation("POST", _JOB + "/pause", jobs.pause_job, wire.FineTuningJob),
-    Operation("POST", _JOB + "/resume", jobs.resume_job, wire.FineTuningJob),
-    Operation("GET", _JOB + "/events", jobs.list_events, wire.EventList, query=wire.PageQuery),
-    Operation("GET", _JOB + "/checkpoints", jobs.list_checkpoints, wire.CheckpointList, query=wire.CheckpointsQuery),
-    Operation("GET", "/v1/models", models.list_models, wire.ModelList),
-    Operation("GET", "/v1/models/{model}", models.retrieve_model, wire.ModelObject),
-    Operation("DELETE", "/v1/models/{model}", models.delete_model, wire.DeletedModel),
+    Operation("DELETE", _FILE, files.delete_file, DeletedFile),
+    Operation("POST", _JOBS, jobs.create_job, FineTuningJob, body=CreateJob),
+    Operation("GET", _JOBS, jobs.list_jobs, JobList, query=JobsQuery),
+    Operation("GET", _JOB, jobs.retrieve_job, FineTuningJob),
+    Operation("POST", _JOB + "/cancel", jobs.cancel_job, FineTuningJob),
+    Operation("POST", _JOB + "/pause", jobs.pause_job, FineTuningJob),
+    Operation("POST", _JOB + "/resume", jobs.resume_job, FineTuningJob),
+    Operation("GET", _JOB + "/events", jobs.list_events, EventList, query=PageQuery),
+    Operation("GET", _JOB + "/checkpoints", jobs.list_checkpoints, CheckpointList, query=CheckpointsQuery),
+    Operation("GET", "/v1/models", models.list_models, ModelList),
+    Operation("GET", "/v1/models/{model}", models.retrieve_model, ModelObject),
+    Operation("DELETE", "/v1/models/{model}", models.delete_model, DeletedModel),
     Operation(
         "POST",
         "/v1/chat/completions",
         chat.create_chat_completion,
-        wire.ChatCompletion,
-        body=wire.CreateChatCompletion,
+        ChatCompletion,
+        body=CreateChatCompletion,
     ),
-    Operation("POST", "/v1/responses", chat.create_response, wire.ResponseObject, body=wire.CreateResponse),
+    Operation("POST", "/v1/responses", chat.create_response, ResponseObject, body=CreateResponse),
     Operation("POST", "/sandbox/faults", control.set_faults, control.SetFaults, body=control.SetFaults),
     Operation("GET", "/sandbox/requests", control.count_requests, control.RequestCounts),
     Operation("DELETE", "/sandbox/requests", control.forget_requests, control.RequestCounts),
-    Operation("POST", "/sandbox/models", control.restore_model, wire.ModelObject, body=control.RestoreModel),
+    Operation("POST", "/sandbox/models", control.restore_model, ModelObject, body=control.RestoreModel),
     Operation("POST", "/sandbox/shutdown", control.set_shutdown, control.SetShutdown, body=control.SetShutdown),
 )

@@ -25,13 +25,13 @@ from .process import FitFailed, Trainers
 from .tokens import count_tokens
 from .trainer import KEPT_EPOCHS, FitSpec
 from .training_file import InvalidFile, read_rows
-from .wire import (
+from .wire.files import FileObject
+from .wire.jobs import (
     Checkpoint,
     CheckpointMetrics,
     CreateJob,
     Dpo,
     DpoHyperparameters,
-    FileObject,
     FineTuningJob,
     JobError,
     Method,

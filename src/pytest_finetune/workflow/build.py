@@ -17,6 +17,7 @@ from pytest_finetune.errors import TrainingError
 from pytest_finetune.lock.file import write_lock
 from pytest_finetune.lock.model import ArtifactRefs, Entry, Job
 from pytest_finetune.task import BASELINE, FINETUNED, PROMPT_OPTIMIZED, TEACHER, Task
+from pytest_finetune.training.checkpoints import Checkpoints
 from pytest_finetune.training.jobs import JobFacts
 from pytest_finetune.training.optimizers import build_prompt_optimized, check_optimizer
 from pytest_finetune.training.recipes import build_finetuned, check_recipe
@@ -26,7 +27,7 @@ from pytest_finetune.workflow.run import Run
 if TYPE_CHECKING:
     import dspy
 
-JOURNAL = "jobs"
+JOURNAL = "jobs.jsonl"
 
 
 def build_candidate(run: Run, tasks: Sequence[str], *, report: Callable[[str], None]) -> None:
@@ -96,8 +97,9 @@ class _Build:
             report=self._say,
             concurrency=settings.concurrency,
             prompt_lm=strong,
+            checkpoints=Checkpoints(settings.folder, endpoint),
         )
-        teacher = None if strong is None else self._teacher(strong)
+        teacher = None if strong is None else self._teacher(strong, endpoint)
         tuned = build_finetuned(
             task,
             endpoint,
@@ -118,7 +120,7 @@ class _Build:
         )
         yield entry.model_copy(update={"artifacts": artifacts, "job": _job(tuned.job)})
 
-    def _teacher(self, strong: dspy.LM) -> dspy.Module:
+    def _teacher(self, strong: dspy.LM, endpoint: Endpoint) -> dspy.Module:
         task = self.task
         if task.teacher_optimizer is None:
             return programs.attach(task.program(), strong)
@@ -131,6 +133,7 @@ class _Build:
             report=self._say,
             concurrency=self.run.settings.concurrency,
             optimizer=task.teacher_optimizer,
+            checkpoints=Checkpoints(self.run.settings.folder, endpoint),
         ).program
 
     def _entry(self, stage: str, model: str, program: dspy.Module, endpoint: Endpoint) -> Entry:

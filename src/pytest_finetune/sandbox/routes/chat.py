@@ -14,7 +14,7 @@ from ..jobs import token
 from ..learning import ContextLengthExceeded, Message
 from ..services import Call, expect
 from ..tokens import count_tokens, truncate
-from ..wire import (
+from ..wire.chat import (
     ChatCompletion,
     ChatCompletionChunk,
     ChatMessage,

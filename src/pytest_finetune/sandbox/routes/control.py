@@ -9,7 +9,9 @@ from pydantic import BaseModel, Field, StringConstraints
 from ..errors import ApiError
 from ..faults import Fault
 from ..services import Call, expect
-from ..wire import Answer, CreateJob, ModelObject, Request
+from ..wire.common import Answer, Request
+from ..wire.jobs import CreateJob
+from ..wire.models import ModelObject
 from .jobs import check_job
 
 

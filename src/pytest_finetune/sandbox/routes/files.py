@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from ..errors import ApiError
 from ..jobs import token
 from ..services import Call, expect, found, page
-from ..wire import DeletedFile, FileList, FileObject, FilesQuery, UploadForm
+from ..wire.files import DeletedFile, FileList, FileObject, FilesQuery, UploadForm
 
 
 async def create_file(call: Call) -> FileObject:

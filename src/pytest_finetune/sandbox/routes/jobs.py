@@ -7,12 +7,12 @@ from ..faults import OF_A_JOB
 from ..jobs import JobRecord, token
 from ..runner import new_job
 from ..services import Call, expect, page
-from ..wire import (
+from ..wire.files import FileObject
+from ..wire.jobs import (
     CheckpointList,
     CheckpointsQuery,
     CreateJob,
     EventList,
-    FileObject,
     FineTuningJob,
     JobList,
     JobsQuery,

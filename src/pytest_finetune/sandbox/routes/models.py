@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..services import Call
-from ..wire import DeletedModel, ModelList, ModelObject
+from ..wire.models import DeletedModel, ModelList, ModelObject
 
 
 async def list_models(call: Call) -> ModelList:

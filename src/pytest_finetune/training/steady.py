@@ -1,0 +1,106 @@
+"""Requests that outlive an outage: only such as may safely be repeated are made through here."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from pytest_finetune.errors import EndpointError
+
+Answer = TypeVar("Answer")
+Report = Callable[[str], None]
+
+DAILY_LIMIT = "daily_rate_limit_exceeded"
+
+
+class Interrupted(Exception):
+    """Waiting was ended from outside."""
+
+
+def passing(error: Exception) -> bool:
+    """Say whether the trouble may pass by itself: no answer, a 5xx, or a limit that is not the daily one."""
+    import openai
+
+    if isinstance(error, openai.RateLimitError):
+        return error.code != DAILY_LIMIT
+    return isinstance(error, openai.APIConnectionError | openai.InternalServerError)
+
+
+@dataclass
+class Patience:
+    """How long one waits between requests, and for how long an endpoint may be away.
+
+    Attributes:
+        first: Seconds before the first repetition; each later wait is ``growth`` times as long.
+        longest: Seconds that no wait exceeds.
+        growth: See ``first``.
+        outage: Seconds without any answer after which one gives up.
+        settling: Seconds after which a request whose answer was lost shows in the endpoint's lists.
+        stop: Set from another thread, it ends every wait.
+    """
+
+    first: float = 0.05
+    longest: float = 20.0
+    growth: float = 1.5
+    outage: float = 24 * 3600.0
+    settling: float = 5.0
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def waits(self) -> Iterator[None]:
+        """Yield for ever, at growing intervals.
+
+        Raises:
+            Interrupted: When ``stop`` is set.
+        """
+        pause = self.first
+        while True:
+            yield
+            if self.stop.wait(pause):
+                raise Interrupted
+            pause = min(self.longest, pause * self.growth)
+
+    def settle(self) -> None:
+        """Wait until what an endpoint did with a lost request can be seen.
+
+        Raises:
+            Interrupted: When ``stop`` is set.
+        """
+        if self.stop.wait(self.settling):
+            raise Interrupted
+
+    def ask(self, request: Callable[[], Answer], endpoint: str, report: Report) -> Answer:
+        """Make a request that may be repeated, until it is answered.
+
+        Args:
+            request: Makes it.
+            endpoint: Its name, for messages.
+            report: Is told when the endpoint goes away and comes back.
+
+        Raises:
+            EndpointError: If there was no answer for as long as ``outage``.
+            Exception: What the request raises, if it is a refusal.
+        """
+        import openai
+
+        began, away = time.monotonic(), False
+        for _ in self.waits():
+            try:
+                answer = request()
+            except openai.OpenAIError as error:
+                if not passing(error):
+                    raise
+                if time.monotonic() - began > self.outage:
+                    raise EndpointError(
+                        f"endpoint {endpoint!r} gave no answer for {self.outage / 3600:g} hours: {error}"
+                    ) from error
+                if not away:
+                    report(f"Endpoint {endpoint!r} does not answer ({error}); trying again until it does.")
+                away = True
+            else:
+                if away:
+                    report(f"Endpoint {endpoint!r} answers again.")
+                return answer
+        raise AssertionError  # waits() never ends

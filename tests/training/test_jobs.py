@@ -1,0 +1,291 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.training.conftest import Report, hurried, make_program, make_rows
+
+from pytest_finetune.endpoints import Endpoint
+from pytest_finetune.errors import EndpointError, TrainingError
+from pytest_finetune.sandbox import Fault, FaultKind, Sandbox
+from pytest_finetune.training.jobs import KEY, JobRequest, JobRunner, file_name
+from pytest_finetune.training.journal import Journal
+from pytest_finetune.training.rows import to_jsonl, training_row
+from pytest_finetune.training.steady import Interrupted
+
+COMEBACK = "pytest-finetune train colours"
+
+
+@pytest.fixture
+def asked(request: pytest.FixtureRequest) -> JobRequest:
+    """A request of its own for each test: its content and its seed are like no other's."""
+    import dspy
+
+    seed = zlib.crc32(request.node.nodeid.encode()) % 2**31
+
+    signature = make_program().signature
+    rows = [
+        training_row(dspy.ChatAdapter(), signature, {"thing": row["thing"]}, {"colour": row["colour"]})
+        for row in make_rows(12, seed)
+    ]
+    return JobRequest("sandbox-small", to_jsonl(rows), seed=seed, suffix="colours", hyperparameters={"n_epochs": 2})
+
+
+def runner(endpoint: Endpoint, journal: Path | Journal, report: Report) -> JobRunner:
+    kept = journal if isinstance(journal, Journal) else Journal(journal)
+    return JobRunner(endpoint, kept, report=report, comeback=COMEBACK, patience=hurried())
+
+
+def on_server(endpoint: Endpoint, asked: JobRequest) -> tuple[list[str], int]:
+    """The states of the request's jobs, newest first, and the number of copies of its file."""
+    with endpoint.client() as client:
+        jobs = [str(job.status) for job in client.fine_tuning.jobs.list(metadata={KEY: asked.key(endpoint)})]
+        names = [file.filename for file in client.files.list(purpose="fine-tune")]
+    return jobs, names.count(file_name(asked.training))
+
+
+def test_a_job_is_run_and_told_of(endpoint: Endpoint, journal: Path, report: Report, asked: JobRequest) -> None:
+    facts = runner(endpoint, journal, report).run(asked)
+    assert facts.model.startswith("ft:sandbox-small:sandbox:colours:")
+    assert (facts.base, facts.seed, facts.status) == ("sandbox-small", asked.seed, "succeeded")
+    assert facts.hyperparameters["n_epochs"] == 2
+    assert facts.trained_tokens
+    assert facts.finished_at
+    assert facts.finished_at >= facts.created_at
+    assert [loss.step for loss in facts.losses] == sorted({loss.step for loss in facts.losses})
+    assert facts.losses[-1].train < facts.losses[0].train
+    assert "Handing in a job for sandbox-small on endpoint 'sandbox': 12 rows." in report
+    assert f"Job {facts.id}: succeeded." in report
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert [line["state"] for line in lines][:4] == ["uploading", "uploaded", "creating", "created"]
+    assert lines[-1]["state"] == "succeeded"
+    assert {line["key"] for line in lines} == {facts.key}
+    assert (journal.parent / file_name(asked.training)).read_bytes() == asked.training
+
+
+def test_the_same_askedis_paid_once(endpoint: Endpoint, journal: Path, report: Report, asked: JobRequest) -> None:
+    first = runner(endpoint, journal, report).run(asked)
+    assert runner(endpoint, journal, report).run(asked) == first
+    journal.unlink()
+    assert runner(endpoint, journal, report).run(asked) == first
+    assert on_server(endpoint, asked) == (["succeeded"], 1)
+    assert f"Taking up job {first.id} on endpoint 'sandbox' (succeeded)." in report
+
+
+class KilledError(BaseException):
+    """Stands for a SIGKILL: nothing of ours may catch it."""
+
+
+class DyingJournal(Journal):
+    """Dies at its n-th line, before it is written or after."""
+
+    def __init__(self, path: Path, line: int, when: str) -> None:
+        super().__init__(path)
+        self.left = line
+        self.when = when
+
+    def write(self, key: str, state: str, **facts: Any) -> None:
+        self.left -= 1
+        if self.left == 0 and self.when == "before":
+            raise KilledError
+        super().write(key, state, **facts)
+        if self.left == 0:
+            raise KilledError
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("line", range(1, 7))
+def test_death_at_any_line_of_the_journal_costs_nothing(
+    endpoint: Endpoint, journal: Path, report: Report, asked: JobRequest, line: int, when: str
+) -> None:
+    with pytest.raises(KilledError):
+        runner(endpoint, DyingJournal(journal, line, when), report).run(asked)
+    facts = runner(endpoint, journal, report).run(asked)
+    assert facts.model.startswith("ft:sandbox-small:")
+    assert on_server(endpoint, asked) == (["succeeded"], 1)
+
+
+def test_a_process_that_is_killed_while_it_waits_is_taken_up(
+    sandbox: Sandbox, endpoint: Endpoint, journal: Path, report: Report, asked: JobRequest
+) -> None:
+    sandbox.set_faults(Fault(kind=FaultKind.JOB_PAUSES, times=1))
+    script = (
+        "import sys; from pathlib import Path; from pytest_finetune.endpoints import Endpoint;"
+        "from pytest_finetune.training.jobs import *; from pytest_finetune.training.journal import Journal;"
+        "runner = JobRunner(Endpoint('sandbox', sys.argv[1]), Journal(Path(sys.argv[2])), report=print, comeback='');"
+        "runner.run(JobRequest('sandbox-small', sys.stdin.buffer.read(), seed=int(sys.argv[3]), suffix='colours',"
+        " hyperparameters={'n_epochs': 2}))"
+    )
+    command = [sys.executable, "-c", script, endpoint.base_url, str(journal), str(asked.seed)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        assert process.stdin
+        process.stdin.write(asked.training)
+        process.stdin.close()
+        deadline = time.monotonic() + 30
+        while '"paused"' not in (journal.read_text() if journal.exists() else "") and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    with endpoint.client() as client:
+        (job,) = client.fine_tuning.jobs.list(metadata={KEY: asked.key(endpoint)})
+        client.fine_tuning.jobs.resume(job.id)
+    assert runner(endpoint, journal, report).run(asked).id == job.id
+    assert on_server(endpoint, asked) == (["succeeded"], 1)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(kind=FaultKind.SERVER_ERROR, operation="create_job", times=2),
+        Fault(kind=FaultKind.DROP, operation="create_job", times=1),
+        Fault(kind=FaultKind.DROP, operation="create_file", times=1),
+        Fault(kind=FaultKind.RATE_LIMIT, operation="create_job", times=1),
+        Fault(kind=FaultKind.SERVER_ERROR, operation="list_jobs", times=3),
+        Fault(kind=FaultKind.SERVER_ERROR, operation="retrieve_job", times=5),
+        Fault(kind=FaultKind.SERVER_ERROR, operation="list_events", times=3),
+    ],
+    ids=lambda fault: f"{fault.kind.value}-{fault.operation}",
+)
+def test_trouble_that_passes_is_outlived(
+    sandbox: Sandbox, endpoint: Endpoint, journal: Path, report: Report, asked: JobRequest, fault: Fault
+) -> None:
+    sandbox.set_faults(fault)
+    assert runner(endpoint, journal, report).run(asked).status == "succeeded"
+    assert on_server(endpoint, asked) == (["succeeded"], 1)
+    assert any(sentence.startswith("Endpoint 'sandbox' does not answer") for sentence in report)
+    assert "Endpoint 'sandbox' answers again." in report
+
+
+def test_an_endpoint_that_stays_away_is_given_up_and_the_job_is_kept(
+    sandbox: Sandbox, endpoint: Endpoint, journal: Path, report: Report, asked: JobRequest
+) -> None:
+    sandbox.set_faults(Fault(kind=FaultKind.SERVER_ERROR, operation="retrieve_job"))
+    impatient = runner(endpoint, journal, report)
+    impatient.patience.outage = 0.2
+    with pytest.raises(EndpointError, match="gave no answer"):
+        impatient.run(asked)
+    sandbox.set_faults()
+    assert runner(endpoint, journal, report).run(asked).status == "succeeded"
+    assert on_server(endpoint, asked) == (["succeeded"], 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (FaultKind.DAILY_LIMIT, ["HTTP 429", "maximum of 48", "the limit is per day", COMEBACK]),
+        (FaultKind.TRAINING_NOT_AVAILABLE, ["HTTP 403", "winding down", "--ft-endpoint", COMEBACK]),
+        (FaultKind.JOB_FAILS, ["ftjob-", "failed", "start it anew", COMEBACK]),
+        (FaultKind.JOB_MODERATION, ["ftjob-", "blocked by our moderation system", "usage policies", COMEBACK]),
+    ],
+)
+def test_a_refusal_or_a_failure_is_explained_and_does_not_bar_the_next_try(
+    sandbox: Sandbox,
+    endpoint: Endpoint,
+    journal: Path,
+    report: Report,
+    asked: JobRequest,
+    kind: FaultKind,
+    words: list[str],
+) -> None:
+    sandbox.set_faults(Fault(kind=kind, times=1))
+    with pytest.raises(TrainingError) as error:
+        runner(endpoint, journal, report).run(asked)
+    assert [word for word in words if word not in str(error.value)] == []
+    assert runner(endpoint, journal, report).run(asked).status == "succeeded"
+    states, copies = on_server(endpoint, asked)
+    assert states.count("succeeded") == copies == 1
+
+
+def test_a_file_that_cannot_be_trained_on_is_named(endpoint: Endpoint, journal: Path, report: Report) -> None:
+    broken = JobRequest("sandbox-small", b'{"messages":[{"content":"x"}]}\n' * 12)
+    with pytest.raises(TrainingError, match=r"invalid_training_file: .*Example 1, message 1.*the file is kept in"):
+        runner(endpoint, journal, report).run(broken)
+
+
+def test_leaving_lets_the_job_go_on(
+    sandbox: Sandbox, endpoint: Endpoint, journal: Path, report: Report, asked: JobRequest
+) -> None:
+    sandbox.set_faults(Fault(kind=FaultKind.JOB_PAUSES, times=1))
+    waiting = runner(endpoint, journal, report)
+    ended: list[Interrupted] = []
+
+    def wait() -> None:
+        try:
+            waiting.run(asked)
+        except Interrupted as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    while not any("paused" in sentence for sentence in report):  # an unknown status is no end
+        time.sleep(0.01)
+    sentence = waiting.leave()
+    thread.join(10)
+    assert len(ended) == 1
+    assert sentence == f"Job {waiting.following} goes on on endpoint 'sandbox'; come back with: {COMEBACK}"
+    with endpoint.client() as client:
+        client.fine_tuning.jobs.resume(str(waiting.following))
+    assert runner(endpoint, journal, report).run(asked).id == waiting.following
+
+
+def test_a_sandbox_may_forget_so_it_trains_anew(
+    endpoint: Endpoint, journal: Path, report: Report, asked: JobRequest
+) -> None:
+    Journal(journal).write(asked.key(endpoint), "created", job="ftjob-forgotten")
+    first = runner(endpoint, journal, report).run(asked)
+    with endpoint.client() as client:
+        client.models.delete(first.model)
+    second = runner(endpoint, journal, report).run(asked)
+    assert len({first.id, second.id}) == len({first.model, second.model}) == 2
+
+
+def test_a_paid_endpoint_that_does_not_know_the_job_gets_no_second_one(
+    sandbox: Sandbox, journal: Path, report: Report, asked: JobRequest
+) -> None:
+    paid = Endpoint("azure", sandbox.base_url)
+    Journal(journal).write(asked.key(paid), "created", job="ftjob-elsewhere")
+    with pytest.raises(TrainingError, match=r"ftjob-elsewhere .* No second job is started"):
+        runner(paid, journal, report).run(asked)
+    assert on_server(paid, asked) == ([], 0)
+
+
+def test_jobs_without_metadata_are_known_by_their_file(
+    endpoint: Endpoint, journal: Path, report: Report, asked: JobRequest
+) -> None:
+    with endpoint.client() as client:
+        name = file_name(asked.training)
+        file = client.files.create(file=(name, asked.training), purpose="fine-tune")
+        job = client.fine_tuning.jobs.create(model="sandbox-small", training_file=file.id, seed=asked.seed)
+    assert runner(endpoint, journal, report).run(asked).id == job.id
+
+
+def test_an_unknown_model_is_refused_with_what_to_do(
+    endpoint: Endpoint, journal: Path, report: Report, asked: JobRequest
+) -> None:
+    asked = replace(asked, model="gpt-6-luna")
+    with pytest.raises(TrainingError, match=r"refused to fine-tune gpt-6-luna .*name a model"):
+        runner(endpoint, journal, report).run(asked)
+
+
+def test_two_builds_at_once_make_one_job(
+    endpoint: Endpoint, journal: Path, report: Report, asked: JobRequest
+) -> None:
+    found: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(runner(endpoint, journal, report).run(asked).id))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(found) == 3
+    assert on_server(endpoint, asked) == (["succeeded"], 1)
