@@ -6,7 +6,7 @@ first marked test is met, or when a run asks for models.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -68,23 +68,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         session_of(metafunc.config).parametrize(metafunc)
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Refuse marked tests that would never be judged."""
+    """Refuse marked tests that would never be judged, and remember the others, before any is deselected."""
     report = yield
     marked = [item for item in report.result or () if isinstance(item, pytest.Item) and _is_marked(item)]
     if marked:
-        session_of(collector.config).check_gated(report, marked)
+        session_of(collector.config).found(report, marked)
     return report
-
-
-def pytest_deselected(items: Sequence[pytest.Item]) -> None:
-    """Remember the tasks whose claims were not all run."""
-    for item in items:
-        if _is_marked(item):
-            session_of(item.config).deselected(item)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -95,7 +88,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         session_of(session.config).collected(marked)
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Evaluate what a claim needs: trouble here is an error, not a failure."""
     if _is_marked(item):

@@ -6,6 +6,7 @@ It is registered as a plugin of its own, and only where models are asked for.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pytest_finetune.plugin.session import FinetuneSession
 
 PROPERTY = "ft_result"
+NOTHING_ACCEPTED = "ft_nothing_accepted"
 
 
 @dataclass
@@ -27,7 +29,7 @@ class Collected:
 
     Attributes:
         tasks: The task of each item that judges a claim, by node id.
-        incomplete: Tasks of which a claim was deselected.
+        incomplete: Tasks of which a claim was collected and not selected.
     """
 
     tasks: dict[str, str] = field(default_factory=dict)
@@ -59,27 +61,23 @@ class Controller:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
         """Train, where there are no workers and collection went well."""
-        collecting = session.config.option.collectonly or session.testsfailed
-        if not collecting and not hasattr(session.config, "workerinput") and not _distributes(session.config):
-            self._train()
+        if not session.config.option.collectonly and not _distributes(session.config):
+            self._train(session)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any) -> None:
         """Train when the first worker has collected; blocking here holds the tests back."""
         self.session.claims.read(self.session.handover(node.workerinput["workerid"]))
-        if not node.config.option.collectonly:
-            self._train()
+        self._train(node.config.pluginmanager.getplugin("session"))
+        self.session.share_sandbox()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Remember how each claim ended; of several attempts the last one counts."""
         for name, value in report.user_properties:
             if name == PROPERTY:
                 self._follow(report.nodeid, str(value))
-        if report.nodeid in self.session.claims.tasks:
-            ended = report.when == "call" or report.outcome != "passed"
-            if ended:
-                held = report.when == "call" and report.outcome == "passed" and not hasattr(report, "wasxfail")
-                self.outcomes[report.nodeid] = "held" if held else "not held"
+        if report.nodeid in self.session.claims.tasks and (report.when == "call" or report.outcome != "passed"):
+            self.outcomes[report.nodeid] = _end(report)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
@@ -88,7 +86,7 @@ class Controller:
             return
         try:
             if self._trained:
-                self._lock()
+                self._lock(session)
         except FinetuneError as error:
             self.said.append(f"ERROR: {error}")
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -115,15 +113,18 @@ class Controller:
 
         self.results[node_id] = load(text)
 
-    def _train(self) -> None:
+    def _train(self, session: pytest.Session) -> None:
         if self._built or not self.session.run.retrain:
             return
+        if session.testsfailed:
+            raise session.Interrupted(f"errors during collection ({session.testsfailed}): nothing was built")
         self._built = True
-        wanted = self.session.config.getoption("ft_task")
-        claimed = dict.fromkeys(self.session.claims.tasks.values())
+        claimed = list(dict.fromkeys(self.session.claims.tasks.values()))
+        wanted = self.session.run.settings.rebuild
+        unclaimed = [task for task in wanted if task not in claimed]
+        if unclaimed or not claimed:
+            raise pytest.UsageError(_nothing_to_train(unclaimed, claimed))
         tasks = [task for task in claimed if not wanted or task in wanted]
-        if not tasks:
-            raise pytest.UsageError(_nothing_to_train(wanted, list(claimed)))
         from pytest_finetune.workflow.build import build_candidate
 
         try:
@@ -134,22 +135,31 @@ class Controller:
             pytest.exit(str(error), returncode=pytest.ExitCode.TESTS_FAILED)
         self._trained = set(tasks)
 
-    def _lock(self) -> None:
+    def _lock(self, session: pytest.Session) -> None:
         from pytest_finetune.workflow.accept import accept
 
         claims = self.session.claims
         for task in sorted(self._trained):
             items = [node_id for node_id, owner in claims.tasks.items() if owner == task]
-            held = all(self.outcomes.get(node_id) == "held" for node_id in items)
-            if held and task not in claims.incomplete:
-                results = [self.results[node_id] for node_id in items]
+            reason = self._objection(task, items)
+            if reason is None:
+                results = [self.results[node_id] for node_id in items if node_id in self.results]
                 self.said += accept(self.session.run, task, results)
             else:
-                reason = "not every claim of it was run" if task in claims.incomplete else "a claim does not hold"
+                session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
                 self.said.append(
-                    f"{task}: not locked, since {reason}. The lock is as it was; what was built is kept in"
+                    f"ERROR: {task}: not locked, since {reason}. The lock is as it was; what was built is kept in"
                     f" {self.session.run.candidate}"
                 )
+
+    def _objection(self, task: str, items: Sequence[str]) -> str | None:
+        """Why a candidate must not be locked, if so."""
+        ended = {self.outcomes.get(node_id) for node_id in items}
+        if "not held" in ended:
+            return "a claim does not hold"
+        if None in ended or task in self.session.claims.incomplete:
+            return "not every claim of it was run"
+        return None
 
     def _say(self, sentence: str) -> None:
         reporter = self.session.config.pluginmanager.getplugin("terminalreporter")
@@ -158,14 +168,22 @@ class Controller:
             reporter.write_line(sentence)
 
 
+def _end(report: pytest.TestReport) -> str:
+    """How a claim's item ended; what is compared with a lock that does not exist yet stops nothing."""
+    if report.skipped and any(name == NOTHING_ACCEPTED for name, _ in report.user_properties):
+        return "excused"
+    passed = report.when == "call" and report.outcome == "passed" and not hasattr(report, "wasxfail")
+    return "held" if passed else "not held"
+
+
 def _distributes(config: pytest.Config) -> bool:
     """Whether pytest-xdist runs the tests in workers."""
     return bool(config.pluginmanager.hasplugin("dsession"))
 
 
-def _nothing_to_train(wanted: list[str] | None, claimed: list[str]) -> str:
-    if wanted:
-        return f"--ft-task {wanted[0]}: no collected claim names it; claimed are: {', '.join(claimed) or 'none'}"
+def _nothing_to_train(unclaimed: list[str], claimed: list[str]) -> str:
+    if unclaimed:
+        return f"--ft-task {unclaimed[0]}: no collected claim names it; claimed are: {', '.join(claimed) or 'none'}"
     return (
         "--ft-retrain: no claim was collected, so there is nothing to train: mark a test with ft_ladder or ft_claim"
     )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_finetune.core.claims import Claim, ladder, parse
-from pytest_finetune.core.records import Inconclusive
+from pytest_finetune.core.records import Inconclusive, Policy
 from pytest_finetune.errors import ClaimError, UsageError
 
 LADDER_MARGIN = 0.02
@@ -115,4 +115,9 @@ def _gated(
     if inconclusive is not None and inconclusive not in [member.value for member in Inconclusive]:
         raise UsageError(f"inconclusive={inconclusive!r} is not one of observed, fail, warn")
     rule = None if inconclusive is None else Inconclusive(inconclusive)
+    for name, figure in (("margin", margin), ("alpha", alpha)):
+        if not isinstance(figure, int | float | None):
+            raise UsageError(f"{name}={figure!r} is not a number")
+    usual = Policy()
+    Policy(usual.margin if margin is None else margin, usual.alpha if alpha is None else alpha)  # or it raises
     return tuple(GatedClaim(task, claim, margin, default_margin, alpha, rule) for claim in claims)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,7 +32,7 @@ def declare(parser: pytest.Parser) -> None:
         action="append",
         metavar="LOCK",
         dest="ft_models",
-        help="Evaluate the models that LOCK pins and judge every claim on them (repeatable).",
+        help="Evaluate the models that LOCK pins and judge every claim on them.",
     )
     group.addoption(
         "--ft-retrain",
@@ -82,8 +83,9 @@ def read(config: pytest.Config) -> Settings:
     """
     from pytest_finetune.workflow.settings import read_settings
 
+    _check_retrain(config)
     try:
-        return read_settings(
+        settings = read_settings(
             config.rootpath,
             options={
                 "models": config.getoption("ft_models"),
@@ -95,6 +97,16 @@ def read(config: pytest.Config) -> Settings:
         )
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
+    return replace(
+        settings, rebuild_on=config.getoption("ft_endpoint"), rebuild=tuple(config.getoption("ft_task") or ())
+    )
+
+
+def _check_retrain(config: pytest.Config) -> None:
+    """Refuse options that would have no effect."""
+    for option in ("--ft-task", "--ft-endpoint"):
+        if config.getoption(option) and not config.getoption("ft_retrain"):
+            raise pytest.UsageError(f"{option} says what to build, and so needs --ft-retrain")
 
 
 def _ini(config: pytest.Config, name: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +16,7 @@ import pytest
 from pytest_finetune.core.records import Inconclusive, Policy
 from pytest_finetune.errors import FinetuneError
 from pytest_finetune.plugin import options
-from pytest_finetune.plugin.controller import PROPERTY, Collected, Controller
+from pytest_finetune.plugin.controller import NOTHING_ACCEPTED, PROPERTY, Collected, Controller
 from pytest_finetune.plugin.markers import GatedClaim, claims_of, markers_of
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ class FinetuneSession:
 
     config: pytest.Config
     claims: Collected = field(default_factory=Collected)
+    _found: dict[str, str] = field(default_factory=dict)
 
     @property
     def enabled(self) -> bool:
@@ -47,8 +50,8 @@ class FinetuneSession:
         return Run(
             options.read(self.config),
             retrain=self.config.getoption("ft_retrain"),
+            shared=self._handover / "sandbox",
             joins=bool(self._shared),
-            sandbox=self._shared.get("ft_sandbox"),
         )
 
     @property
@@ -94,19 +97,14 @@ class FinetuneSession:
             PARAMETER, [claim for _, claim in claims], ids=[name for name, _ in claims], indirect=True
         )
 
-    def check_gated(self, report: pytest.CollectReport, marked: Sequence[pytest.Item]) -> None:
-        """Turn a report into a failure if one of its items is marked but carries no claim."""
+    def found(self, report: pytest.CollectReport, marked: Sequence[pytest.Item]) -> None:
+        """Remember the claims of a report; turn it into a failure if an item is marked but carries no claim."""
+        self._found |= {item.nodeid: gated.task for item in marked if (gated := claim_of(item)) is not None}
         ungated = [item.nodeid for item in marked if claim_of(item) is None]
         if ungated:
             report.outcome = "failed"
             report.longrepr = f"{ungated[0]}: {_UNGATED}"
             report.result = []
-
-    def deselected(self, item: pytest.Item) -> None:
-        """Remember that a task's claims are not all run."""
-        gated = claim_of(item)
-        if gated is not None:
-            self.claims.incomplete.add(gated.task)
 
     def collected(self, items: Sequence[pytest.Item]) -> None:
         """Remember what will be judged; in a worker, hand it over."""
@@ -114,6 +112,7 @@ class FinetuneSession:
             gated = claim_of(item)
             if gated is not None:
                 self.claims.tasks[item.nodeid] = gated.task
+        self.claims.incomplete |= {task for node_id, task in self._found.items() if node_id not in self.claims.tasks}
         if "ft_handover" in self._shared:
             self.claims.write(self.handover(self._shared["workerid"]))
 
@@ -126,9 +125,21 @@ class FinetuneSession:
         return self._handover / f"{worker}.json"
 
     def shared(self) -> dict[str, Any]:
-        """What workers are told: where to hand claims over, and the one sandbox they share."""
-        self.run.store  # noqa: B018  # made here, before a worker opens it
-        return {"ft_handover": str(self._handover), "ft_sandbox": self.run.shared_sandbox()}
+        """What workers are told: where to hand claims over.
+
+        Raises:
+            pytest.UsageError: If the store of rows, which is made here before a worker opens it, cannot be used.
+        """
+        try:
+            self.run.store  # noqa: B018
+        except FinetuneError as error:
+            raise pytest.UsageError(str(error)) from None
+        return {"ft_handover": str(self._handover)}
+
+    def share_sandbox(self) -> None:
+        """Start the sandbox for all workers. Where that fails, the tests that need it say why."""
+        with contextlib.suppress(FinetuneError):
+            self.run.share_sandbox(dict.fromkeys(self.claims.tasks.values()))
 
     def prepare(self, item: pytest.Item) -> None:
         """Evaluate what an item's claim needs; trouble here is an error of the setup."""
@@ -137,17 +148,18 @@ class FinetuneSession:
             pytest.fail(f"{item.nodeid}: {_UNGATED}", pytrace=False)
         if not self.enabled:
             self._leave_out(item)
-        trouble = self._evaluate(gated)
+        trouble = self._evaluate(item, gated)
         if trouble is not None:
             pytest.fail(trouble, pytrace=False)
 
-    def _evaluate(self, gated: GatedClaim) -> str | None:
+    def _evaluate(self, item: pytest.Item, gated: GatedClaim) -> str | None:
         """Why a claim cannot be judged, if so; outside of ``except``, a failure drags no second traceback along."""
         from pytest_finetune.workflow.gate import NothingAccepted
 
         try:
             self.run.gate.evidence(gated.task, gated.claim)
         except NothingAccepted as error:
+            item.user_properties.append((NOTHING_ACCEPTED, str(error)))
             pytest.skip(str(error))
         except FinetuneError as error:
             return str(error)
@@ -157,7 +169,7 @@ class FinetuneSession:
         """Judge an item's claim; one that does not hold fails the item, without a traceback."""
         gated = claim_of(item)
         if gated is None:
-            return
+            pytest.fail(f"{item.nodeid}: {_UNGATED}", pytrace=False)
         from pytest_finetune.plugin.transport import dump
         from pytest_finetune.reports.lines import failure
 
@@ -167,14 +179,22 @@ class FinetuneSession:
             pytest.fail("\n".join(failure(result)), pytrace=False)
 
     def close(self) -> None:
-        """Let go of the store and of the sandbox."""
+        """Let go of the store, of the sandbox, and of what workers were told."""
         if "run" in self.__dict__:
             self.run.close()
+        if "_handover" in self.__dict__ and not self._shared:
+            shutil.rmtree(self._handover, ignore_errors=True)
 
     def _leave_out(self, item: pytest.Item) -> None:
         reason = f"models are evaluated on request: pytest --finetune-models=models.lock '{item.nodeid}'"
-        if options.read(self.config).require:
-            pytest.fail(f"{reason} (ft_require is set)", pytrace=False)
+        trouble = None
+        try:
+            if options.read(self.config).require:
+                trouble = f"{reason} (ft_require is set)"
+        except pytest.UsageError as error:
+            trouble = str(error)
+        if trouble is not None:
+            pytest.fail(trouble, pytrace=False)
         pytest.skip(reason)
 
     def _policy(self, gated: GatedClaim) -> Policy:

@@ -239,7 +239,9 @@ class Search:
         import dspy
 
         lm, lost = student.get_lm(), LostCalls(f"the optimizer {self.name}")
-        with quiet(), dspy.context(lm=lm, adapter=self.task.make_adapter(), callbacks=[lost.callback()]):
+        # DSPy remembers the last 10,000 prompts: with many demonstrations, that is a gigabyte.
+        context = {"lm": lm, "adapter": self.task.make_adapter(), "disable_history": True}
+        with quiet(), dspy.context(callbacks=[lost.callback()], **context):
             try:
                 found = self._compile(attach(student, lm), list(trainset), list(valset))
             except FinetuneError:

@@ -191,7 +191,7 @@ class _Build:
         together = dspy.BetterTogether(
             metric=self.task.scorer, p=_step(search.compile, failures), w=_step(weights.compile, failures)
         )
-        with quiet(), dspy.context(adapter=self.adapter, callbacks=[lost.callback()]):
+        with quiet(), dspy.context(adapter=self.adapter, callbacks=[lost.callback()], disable_history=True):
             best = together.compile(
                 student,
                 trainset=list(self.task.dataset.train),

@@ -88,7 +88,7 @@ def run_program(
 def _run(program: dspy.Module, example: dspy.Example, adapter: dspy.Adapter) -> Run:
     import dspy
 
-    with dspy.context(adapter=adapter, trace=[]):
+    with dspy.context(adapter=adapter, trace=[], disable_history=True):
         try:
             prediction = program(**example.inputs())
             return Run(example, prediction, tuple(dspy.settings.trace))

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from pytest_finetune import programs
 from pytest_finetune.endpoints import Endpoint
-from pytest_finetune.errors import TrainingError
+from pytest_finetune.errors import TrainingError, UsageError
 from pytest_finetune.lock.file import write_lock
 from pytest_finetune.lock.model import ArtifactRefs, Entry, Job
 from pytest_finetune.task import BASELINE, FINETUNED, PROMPT_OPTIMIZED, TEACHER, Task
@@ -65,13 +65,19 @@ def check_task(run: Run, name: str) -> None:
         UsageError: With what is wrong: the endpoint, the data, the recipe or the optimizer.
     """
     task = run.tasks[name]
-    run.settings.endpoint_named(task.endpoint, name).key()
+    endpoint = run.settings.endpoint_named(task.endpoint, name)
+    endpoint.key()
     program = task.program()
     held = task.dataset.rows("train")[0].fields
     literals = {name: values for name, values in programs.literals_of(program).items() if name in held}
     task.dataset.check(fields=[name for name in programs.output_fields(program) if name in held], literals=literals)
     check_recipe(task, program if task.teacher else None)
     check_optimizer(task.optimizer, task.optimizer_options)
+    for stage in task.stages:
+        try:
+            facts_of(task, stage, program, endpoint)  # what the lock could not hold must not be paid for
+        except UsageError as error:
+            raise UsageError(f"task {name!r}, stage {stage!r}: {error}") from None
 
 
 @dataclass

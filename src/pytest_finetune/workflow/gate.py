@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from pytest_finetune.core import stats
 from pytest_finetune.core.claims import LOCKED, Claim, Reading
@@ -19,6 +20,9 @@ from pytest_finetune.task import FINETUNED, Task
 from pytest_finetune.workflow.settings import Settings
 from pytest_finetune.workflow.stages import Evaluator, PinnedStage, StageRows, pinned_stage
 from pytest_finetune.workflow.tasks import Tasks
+
+if TYPE_CHECKING:
+    import dspy
 
 
 class NothingAccepted(Exception):
@@ -52,7 +56,7 @@ class Gate:
     def rows(self, task: str, stage: str) -> tuple[Row, ...]:
         """The test rows of a stage, in salted hash order; asked of its endpoint where the store lacks them."""
         if (task, stage) not in self._rows:
-            together = {other for name, claim in self.claims if name == task for other in _stages_of(claim)}
+            together = {other for name, claim in self.claims if name == task for other in stages_of(claim)}
             self._evaluate(task, together | {stage})
         return self._rows[task, stage].rows
 
@@ -77,7 +81,7 @@ class Gate:
             same_program=a is not None and b is not None and a[1] == b[1],
         )
         check_evidence(claim, evidence)
-        if len(_stages_of(claim)) > 1:
+        if len(stages_of(claim)) > 1:
             check_metric([*left, *right])
         return evidence
 
@@ -99,7 +103,7 @@ class Gate:
             verdict=verdict,
             settlement=settle(verdict, policy.inconclusive),
             inconclusive=policy.inconclusive,
-            scores=tuple(self.score(task, stage) for stage in _stages_of(claim)),
+            scores=tuple(self.score(task, stage) for stage in stages_of(claim)),
         )
 
     def score(self, task: str, stage: str) -> StageScore:
@@ -121,12 +125,29 @@ class Gate:
             reused=self._rows[task, stage].reused,
         )
 
+    def lacks_rows(self, task: str) -> bool:
+        """Whether an endpoint has to be asked about a stage of this task.
+
+        Raises:
+            FinetuneError: As `evidence` does.
+        """
+        pinned = [self._pinned(self.tasks[task], entry.stage) for entry in self.lock.of_task(task)]
+        return any(self.evaluator.lacks_rows(self.tasks[task], stage) for stage in pinned)
+
+    def program(self, task: str, stage: str) -> dspy.Module:
+        """A stage's program as it is gated: with its state, its pinned model and its adapter.
+
+        Raises:
+            FinetuneError: As `evidence` does.
+        """
+        return self.evaluator.program(self.tasks[task], self._pinned(self.tasks[task], stage))
+
     def _side(self, task: str, claim: Claim, side: Reading | float) -> tuple[Row, ...]:
         if not isinstance(side, Reading):
             return ()
         if side.stage != LOCKED:
             return self.rows(task, side.stage)
-        stage = next(iter(_stages_of(claim)))
+        stage = next(iter(stages_of(claim)))
         entries = [e for e in self.accepted.models if (e.task, e.stage) == (task, stage) and e.artifacts.rows]
         if not entries:
             raise NothingAccepted(f"nothing has been accepted yet for stage {stage!r} of task {task!r}")
@@ -137,7 +158,7 @@ class Gate:
         if not isinstance(side, Reading):
             return None
         if side.stage == LOCKED:
-            stage = next(iter(_stages_of(claim)))
+            stage = next(iter(stages_of(claim)))
             entry = self.accepted.entry(task, stage)
             return entry.model, entry.artifacts.program
         entry = self.lock.entry(task, side.stage)
@@ -157,13 +178,28 @@ class Gate:
         drifts = [drift for drift in compare(entry, pinned.facts) if not drift.comparable]
         if drifts:
             raise drift_error(entry, drifts)
-        if stage == FINETUNED and entry.model == entry.base:
-            raise LockError(
-                f"{entry.name}: the fine-tuned model is its own base {entry.base!r}: it was never trained."
-                f" Restore the lock (git checkout -- {self.settings.lock.name}), or pytest --ft-retrain"
-            )
+        self._check_model(entry)
+        self._check_artifacts(entry)
         self._stages[task.id, stage] = pinned
         return pinned
+
+    def _check_model(self, entry: Entry) -> None:
+        """A fine-tuned stage must not be served by its base, and every other stage must be."""
+        if (entry.model == entry.base) is not (entry.stage == FINETUNED):
+            return
+        problem = f"the fine-tuned model is its own base {entry.base!r}: it was never trained"
+        if entry.stage != FINETUNED:
+            problem = f"the lock pins the model {entry.model!r}, the stage is made of {entry.base!r}"
+        raise LockError(
+            f"{entry.name}: {problem}. Restore the lock (git checkout -- {self.settings.lock.name}), or"
+            f" pytest --ft-retrain --ft-task {entry.task}"
+        )
+
+    def _check_artifacts(self, entry: Entry) -> None:
+        """What the lock refers to must be there unchanged, also what this run does not read."""
+        for ref in (entry.artifacts.rows, entry.artifacts.training):
+            if ref is not None:
+                self.artifacts.get_bytes(ref)
 
     def _endpoint(self, task: Task, entry: Entry) -> Endpoint:
         """The endpoint that the lock pins, which must be the one the task asks for."""
@@ -176,6 +212,6 @@ class Gate:
         return endpoint
 
 
-def _stages_of(claim: Claim) -> tuple[str, ...]:
+def stages_of(claim: Claim) -> tuple[str, ...]:
     """The stages of a claim that are evaluated: ``locked`` is read."""
     return tuple(stage for stage in claim.stages if stage != LOCKED)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_finetune.core.claims import LOCKED, Claim, parse
 from pytest_finetune.endpoints import SANDBOX
@@ -13,11 +15,15 @@ from pytest_finetune.lock.artifacts import Artifacts
 from pytest_finetune.lock.file import read_lock
 from pytest_finetune.lock.model import Lock
 from pytest_finetune.store import Store
+from pytest_finetune.task import Task
 from pytest_finetune.workflow.connections import Connections
 from pytest_finetune.workflow.gate import Gate
-from pytest_finetune.workflow.settings import Settings
+from pytest_finetune.workflow.settings import LOCK, Settings
 from pytest_finetune.workflow.stages import Evaluator
 from pytest_finetune.workflow.tasks import Tasks, load_tasks
+
+if TYPE_CHECKING:
+    import dspy
 
 STORE = "rows.sqlite"
 CANDIDATE = "candidate.lock"
@@ -29,17 +35,18 @@ class Run:
     Args:
         settings: The run's settings.
         retrain: The run builds models first, and judges the candidate.
-        joins: The process is a worker: the store was made by another, and so was the sandbox, if there is one.
-        sandbox: The address of that sandbox.
+        shared: Where the processes of one run tell each other the address of their one sandbox; ``None``: there is
+            one process only.
+        joins: The process is a worker: the store was made by another.
     """
 
     def __init__(
-        self, settings: Settings, *, retrain: bool = False, joins: bool = False, sandbox: str | None = None
+        self, settings: Settings, *, retrain: bool = False, shared: Path | None = None, joins: bool = False
     ) -> None:
         self.settings = settings
         self.retrain = retrain
+        self._shared = shared
         self._joins = joins
-        self._sandbox = sandbox
         self._open = ExitStack()
 
     @property
@@ -66,8 +73,9 @@ class Run:
 
     @cached_property
     def artifacts(self) -> Artifacts:
-        """The files beside the lock."""
-        return Artifacts.beside(self.settings.lock)
+        """The files beside the lock; a candidate's are beside the lock that it is to enter."""
+        path = self.settings.lock
+        return Artifacts.beside(self.settings.root / LOCK if path == self.candidate else path)
 
     @cached_property
     def store(self) -> Store:
@@ -79,7 +87,9 @@ class Run:
     def connections(self) -> Connections:
         """The endpoints; the sandbox of a run that trains keeps its jobs."""
         state = self.settings.folder / "sandbox" if self.retrain else None
-        connections = Connections(state, address=self._sandbox)
+        shared = self._shared if self._joins else None
+        address = shared.read_text(encoding="utf-8") if shared and shared.exists() else None
+        connections = Connections(state, address=address)
         self._open.callback(connections.close)
         return connections
 
@@ -105,12 +115,15 @@ class Run:
         """Refuse a run that cannot work, before anything is collected.
 
         Raises:
-            LockError: If there is no lock to gate on.
+            UsageError: If the tasks cannot be found or loaded.
+            LockError: If there is no lock to gate on, or it cannot be read.
         """
         if not self.retrain and not self.settings.lock.exists():
             raise LockError(
                 f"there is no lock at {self.settings.lock}: build the models and write it with pytest --ft-retrain"
             )
+        self.accepted  # noqa: B018  # read, so that it is refused once, and not for each test
+        self.tasks  # noqa: B018  # likewise
 
     def expect(self, task: str, claim: Claim) -> None:
         """Say that a claim will be judged, and refuse at once what cannot be.
@@ -126,10 +139,26 @@ class Run:
                     self.accepted.entry(task, stage)
         self._claims.append((task, claim))
 
-    def shared_sandbox(self) -> str | None:
-        """The address of the sandbox that all workers share; ``None`` where no task needs one."""
-        needs = self.retrain or any(entry.endpoint == SANDBOX for entry in self.accepted.models)
-        return self.connections.sandbox().address if needs else None
+    def lm(self, task: Task, model: str) -> dspy.LM:
+        """A model of a task's endpoint, with the task's decoding.
+
+        Raises:
+            UsageError: If the task has no endpoint.
+            EndpointError: If it cannot be reached.
+        """
+        endpoint = self.settings.endpoint_named(task.endpoint, task.id)
+        return self.connections.live(endpoint).lm(model, **task.decoding())
+
+    def share_sandbox(self, tasks: Iterable[str]) -> None:
+        """Start the one sandbox that all processes use, where one of these tasks has rows to ask it for."""
+        if self._shared is None or self._shared.exists():
+            return
+        if any(self._asks_sandbox(name) for name in tasks):
+            self._shared.write_text(self.connections.sandbox().address, encoding="utf-8")
+
+    def _asks_sandbox(self, task: str) -> bool:
+        pinned = any(entry.endpoint == SANDBOX for entry in self.gate.lock.of_task(task))
+        return pinned and self.gate.lacks_rows(task)
 
     def close(self) -> None:
         """Let go of the store and the endpoints."""

@@ -77,6 +77,8 @@ class Settings:
         inconclusive: What an inconclusive claim does; ``None``: the claim's own default.
         concurrency: How many calls are in flight at once.
         row_timeout: Seconds after which a row is given up.
+        rebuild_on: The endpoint on which a retrain builds, whatever the tasks name; ``None``: on theirs.
+        rebuild: The tasks that a retrain is narrowed to; empty: all that are claimed.
         endpoints: The endpoints that the table names.
         origins: For each setting, where its value came from.
     """
@@ -91,6 +93,8 @@ class Settings:
     inconclusive: Inconclusive | None
     concurrency: int
     row_timeout: float
+    rebuild_on: str | None = None
+    rebuild: tuple[str, ...] = ()
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
 
@@ -109,12 +113,13 @@ class Settings:
 
         Args:
             name: The task's own; ``None``: the setting.
-            task: For the message.
+            task: The task's name.
 
         Raises:
             UsageError: If there is none, or none of that name. There is no silent paid default.
         """
-        chosen = name or self.endpoint
+        rebuilt = self.rebuild_on if not self.rebuild or task in self.rebuild else None
+        chosen = rebuilt or name or self.endpoint
         if chosen is None:
             raise UsageError(
                 f"task {task!r} has no endpoint: give Task(endpoint=…), or set it for all tasks in pyproject.toml:"
@@ -169,6 +174,11 @@ def read_settings(
     checked = _checked(values, origins)
     base = (called_from or Path.cwd()) if origins["models"] == "option" else root
     models = tuple(_existing(Path(given), base, root) for given in checked.models)
+    if len(set(models)) > 1:
+        raise UsageError(
+            f"setting 'models' (from {origins['models']}) names {len(models)} locks, and a run gates on one:"
+            f" {', '.join(map(str, models))}. Run pytest once for each"
+        )
     fields = {name: getattr(checked, name) for name in NAMES}
     fields |= {"models": models, "tasks": tuple(checked.tasks)}
     return Settings(root=root, endpoints=endpoints, origins=origins, **fields)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_finetune import programs
 from pytest_finetune.core.fingerprint import digest
@@ -113,15 +113,45 @@ class Evaluator:
         )
         return {name: StageRows(tuple(found[name]), reused) for name, reused in known.items()}
 
+    def lacks_rows(self, task: Task, stage: PinnedStage) -> bool:
+        """Whether the endpoint has to be asked about a test row of a stage."""
+        rows = task.dataset.rows("test")
+        return self._known(stage, rows) < len(rows)
+
+    def program(self, task: Task, stage: PinnedStage) -> dspy.Module:
+        """A stage's program with its live model, under its own adapter.
+
+        Raises:
+            EndpointError: If the endpoint cannot be reached.
+        """
+        return _served(self._live(task, stage), stage.adapter)
+
     def _known(self, stage: PinnedStage, rows: Sequence[DataRow]) -> int:
         run = StageRun(stage.entry.stage, stage.program, stage.adapter, stage.key, stage.entry.model)
         keys = [Question(run, row, 0).key for row in rows]
         return sum(key in found for found in [self.store.read(keys)] for key in keys)
 
     def _run(self, task: Task, stage: PinnedStage, *, complete: bool) -> StageRun:
-        program = stage.program
-        if not complete:
-            self.connections.serve(stage.entry, self.artifacts)
-            lm = self.connections.live(stage.endpoint).lm(stage.entry.model, num_retries=0, **task.decoding())
-            program = programs.attach(program, lm)
+        program = stage.program if complete else self._live(task, stage)
         return StageRun(stage.entry.stage, program, stage.adapter, stage.key, stage.entry.model)
+
+    def _live(self, task: Task, stage: PinnedStage) -> dspy.Module:
+        self.connections.serve(stage.entry, self.artifacts)
+        lm = self.connections.live(stage.endpoint).lm(stage.entry.model, num_retries=0, **task.decoding())
+        return programs.attach(stage.program, lm)
+
+
+def _served(program: dspy.Module, adapter: dspy.Adapter) -> dspy.Module:
+    """The program as a module that always uses its own adapter: DSPy knows adapters only as a setting."""
+    import dspy
+
+    class Served(dspy.Module):  # type: ignore[misc]  # dspy ships no types
+        def __init__(self) -> None:
+            super().__init__()
+            self.program = program
+
+        def forward(self, **inputs: Any) -> Any:
+            with dspy.context(adapter=adapter):
+                return self.program(**inputs)
+
+    return Served()

@@ -101,7 +101,7 @@ def _import(path: Path) -> ModuleType:
     except FinetuneError as error:
         del sys.modules[name]
         raise UsageError(f"{_where(error, path)}: {error}") from None
-    except Exception as error:  # noqa: BLE001  # the user's file may raise anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # the user's file may raise anything
         del sys.modules[name]
         raise UsageError(f"{_where(error, path)}: {type(error).__name__}: {error}") from None
     return module

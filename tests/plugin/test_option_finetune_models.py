@@ -1,0 +1,93 @@
+"""``--finetune-models``, and what stands in its way."""
+
+from __future__ import annotations
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+from tests.conftest import Project
+
+
+def test_without_it_claims_are_skipped_with_the_command_that_judges_them(project: Project) -> None:
+    result = project.run("-rs", "-vv")
+    result.assert_outcomes(skipped=3)
+    result.stdout.fnmatch_lines(
+        ["SKIPPED*: models are evaluated on request: pytest * 'test_models.py::test_tickets[[]finetuned >= 0.5[]]'"]
+    )
+    assert not (project.path / ".pytest-finetune").exists()
+
+
+def test_without_it_ft_require_makes_each_skip_an_error(project: Project) -> None:
+    result = project.run("-q", "-o", "ft_require=true")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(errors=3)
+    result.stdout.fnmatch_lines(["models are evaluated on request: *(ft_require is set)"])
+
+
+def test_it_judges_and_says_what_was_reused(built: Project, snapshot: SnapshotAssertion) -> None:
+    before = built.lock.read_bytes()
+    result = built.gate("-v")
+    result.assert_outcomes(passed=3)
+    said = built.said(result)
+    assert said[said.index("finetune:") :] == snapshot
+    assert built.lock.read_bytes() == before
+
+
+def test_its_path_starts_where_pytest_was_called_and_then_at_the_rootdir(
+    built: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (built.path / "locks").mkdir()
+    built.lock.rename(built.path / "locks" / "release.lock")
+    (built.path / "models.lock.d").rename(built.path / "locks" / "release.lock.d")
+    monkeypatch.chdir(built.path / "locks")
+    for path in ("release.lock", "locks/release.lock"):
+        result = built.run("--rootdir", "..", "-c", "../pytest.ini", f"--finetune-models={path}", "../test_models.py")
+        result.assert_outcomes(passed=3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            "missing.lock -n 2",
+            "ERROR: there is no lock at <project>/missing.lock: build the models and write it with",
+        ),
+        ("missing.lock", "ERROR: there is no lock at <project>/missing.lock: build the models and write it with"),
+        ("tickets.jsonl", "ERROR: <project>/tickets.jsonl is not valid TOML"),
+        (".", "ERROR: <project> cannot be read: Is a directory"),
+        ("models.lock --finetune-models=other.lock", "names 2 locks, and a run gates on one"),
+    ],
+)
+def test_a_lock_that_cannot_be_used_is_one_error_before_anything_is_collected(
+    built: Project, options: str, message: str
+) -> None:
+    result = built.run(*f"--finetune-models={options}".split())
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    said = built.said(result)
+    assert said.count(message) == 1
+    assert "Traceback" not in said
+    assert "INTERNALERROR" not in said
+
+
+def test_a_task_that_the_lock_lacks_is_an_error_of_collection(built: Project) -> None:
+    built.write("finetune_tasks.py", (built.path / "finetune_tasks.py").read_text() + "replies = task()\n")
+    built.edit("test_models.py", '"tickets"', '"replies"')
+    result = built.gate()
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(
+        ["*the lock has no task 'replies' (it has tickets): pytest --ft-retrain --ft-task replies"]
+    )
+
+
+def test_no_claim_selected_is_a_usage_error(built: Project) -> None:
+    built.write("test_other.py", "def test_other(): ...\n")
+    result = built.gate("-k", "other", "-n", "2")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stdout.fnmatch_lines(["ERROR: no claim was selected, so nothing was judged: *"])
+
+
+def test_what_is_skipped_is_not_evaluated(built: Project) -> None:
+    built.edit("test_models.py", "@pytest", "@pytest.mark.skip(reason='not today')\n@pytest")
+    (built.path / "tickets.jsonl").unlink()
+    result = built.gate("-rs")
+    result.assert_outcomes(skipped=3)
+    result.stdout.fnmatch_lines(["SKIPPED*not today"])
