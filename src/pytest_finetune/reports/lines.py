@@ -81,7 +81,7 @@ def _how(result: Result) -> str:
 
 def summary(results: Sequence[Result]) -> Iterator[str]:
     """Per task the stages with their scores, then each claim with its verdict, then the count."""
-    ordered = sorted(results, key=lambda result: result.task)
+    ordered = sorted(results, key=lambda result: (result.task, result.claim))  # however the tests were run
     for task, of_task in groupby(ordered, key=lambda result: result.task):
         claims = list(of_task)
         yield f"{task}"
