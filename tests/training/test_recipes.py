@@ -47,8 +47,8 @@ def rows_of(content: bytes) -> list[Any]:
 
 def asked_as_served(task: Task, built: Finetuned) -> set[str]:
     """The system prompts that the served program sends."""
-    runs = run_program(built.program, task.dataset.test[:1], adapter=task.make_adapter(), concurrency=1)
-    assert runs[0].prediction is not None
+    with dspy.context(adapter=task.make_adapter()):
+        built.program(**task.dataset.test[0].inputs())
     history = built.program.predictors()[0].lm.history
     return {entry["messages"][0]["content"] for entry in history}
 

@@ -32,6 +32,7 @@ def _scored(run: Run, entry: Entry, results: Sequence[Result]) -> Entry:
     rows = run.gate.rows(entry.task, entry.stage)
     score = run.gate.score(entry.task, entry.stage)
     about = [result for result in results if entry.stage in {score.stage for score in result.scores}]
+    about.sort(key=lambda result: result.claim)  # however the tests were run
     return entry.model_copy(
         update={
             "score": Score(mean=score.mean, n=score.n, format_errors=score.format_errors),
