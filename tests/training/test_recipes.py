@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import dspy
 import pytest
 from tests.training.conftest import Report, hurried, make_program, make_reasoning_program, make_rows, make_task
 
@@ -185,7 +186,6 @@ class TwoSteps:
     """Makes a program of two predictors, the first of which is asked twice."""
 
     def __call__(self) -> Any:
-        import dspy
 
         step = make_program()
         last = dspy.Predict(step.signature.append("hint", dspy.InputField(), type_=str))
@@ -215,7 +215,6 @@ def test_all_predictors_share_one_model_and_keep_their_own_rows(
 
 
 def test_failing_rows_do_not_end_the_build(endpoint: Endpoint, journal: Path, report: Report) -> None:
-    import dspy
 
     def particular(row: Any, prediction: Any, _: Any = None) -> bool:
         if "(1.8)" in row.thing:
@@ -328,7 +327,6 @@ def test_what_cannot_work_is_refused_before_anything_is_asked(
 
 
 def test_an_adapter_without_a_formatter_is_refused(journal: Path, report: Report) -> None:
-    import dspy
 
     class Elsewhere(Task):
         def make_adapter(self) -> Any:
