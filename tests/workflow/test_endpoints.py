@@ -13,7 +13,7 @@ from pytest_finetune.lock import read_lock
 from pytest_finetune.sandbox import Sandbox
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def server() -> Iterator[Sandbox]:
     with Sandbox() as running:
         yield running
