@@ -26,7 +26,7 @@ def test_it_locks_every_stage_with_its_score_and_the_claims_that_let_it_in(built
     tuned = lock.entry("tickets", "finetuned")
     assert tuned.model.startswith("ft:sandbox-small:")
     assert tuned.artifacts.training_rows == 240
-    assert [claim.claim for claim in tuned.gate] == ["finetuned >= prompt_optimized", "finetuned >= 0.5"]
+    assert [claim.claim for claim in tuned.gate] == ["finetuned >= 0.5", "finetuned >= prompt_optimized"]
     assert all(claim.held for entry in lock.models for claim in entry.gate)
 
 

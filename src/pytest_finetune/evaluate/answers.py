@@ -144,7 +144,7 @@ class Asker:
         return _answer(question, notes, RowState.SCORED, output=output)
 
     def _outage(self, question: Question, notes: Notes, failure: Exception) -> Answer:
-        text = f"{getattr(failure, 'code', None) or type(failure).__name__}: {scrubbed(failure)}"
+        text = f"{getattr(failure, 'code', None) or type(failure).__name__}: {scrubbed(failure)}".rstrip(".")
         hopeless = None
         if concerns_all(failure):
             hopeless = EndpointError(
