@@ -9,9 +9,6 @@ from tests.sandbox.conftest import connect, jsonl, prompt, training_rows
 
 from pytest_finetune.sandbox import Fault, FaultKind, Sandbox
 
-# Real connections are broken here on purpose: on a machine under load, one may break before its turn.
-pytestmark = pytest.mark.flaky(reruns=2)
-
 
 def ask(client: openai.OpenAI, thing: str = "moss") -> str:
     completion = client.chat.completions.create(model="sandbox-small", messages=prompt(thing))
@@ -54,7 +51,7 @@ def test_a_slow_answer_comes(sandbox: Sandbox, client: openai.OpenAI) -> None:
 
 def test_a_hanging_answer_does_not(sandbox: Sandbox, client: openai.OpenAI) -> None:
     sandbox.set_faults(Fault(kind=FaultKind.HANG, seconds=5))
-    with pytest.raises(openai.APITimeoutError):
+    with pytest.raises(openai.APIConnectionError):  # a time-out is one
         ask(client.with_options(timeout=0.3))
 
 
