@@ -141,6 +141,7 @@ class Project:
         text = text.replace(str(self.path), "<project>").replace(str(self.path.parent), "<folder>")
         text = re.sub(r"ft:[\w:-]+", "<model>", text)
         text = re.sub(r"=* (.*) in \d+\.\d+s(?: \(\d.*\))?.*", r"\1", text)
+        text = re.sub(r"(reused \d+ of) \d+ \w{3},", r"\1 <day>,", text)
         text = re.sub(r"[-+]?\d+\.\d+", "#", text)
         return re.sub(r"\d+ (won|lost|equal)", r"# \1", text)
 

@@ -15,7 +15,7 @@ PACKAGE = "pytest_finetune"
 
 FOUNDATION = {"errors", "core", "endpoints"}
 AUTHORING = {"dataset", "metrics", "task", "programs"}
-TIERS = {"lock", "store", "evaluate", "training", "reports"}
+TIERS = {"lock", "store", "calls", "evaluate", "training", "reports"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "core": {"errors"},
@@ -27,8 +27,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "programs": FOUNDATION | {"dataset"},
     "lock": FOUNDATION,
     "store": FOUNDATION,
-    "evaluate": FOUNDATION | AUTHORING,
-    "training": FOUNDATION | AUTHORING,
+    "calls": FOUNDATION,
+    "evaluate": FOUNDATION | AUTHORING | {"calls"},
+    "training": FOUNDATION | AUTHORING | {"calls"},
     "reports": FOUNDATION,
     "workflow": FOUNDATION | AUTHORING | TIERS | {"sandbox"},
     "plugin": FOUNDATION | AUTHORING | TIERS | {"sandbox", "workflow"},

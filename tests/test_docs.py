@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shutil
 from pathlib import Path
 
 import pytest
 
+from pytest_finetune.core.pricing import Price, price_of
+from pytest_finetune.endpoints import Endpoint
+from pytest_finetune.workflow.settings import read_settings
 from pytest_finetune.workflow.tasks import load_tasks
 
 ROOT = Path(__file__).parents[1]
@@ -38,3 +42,20 @@ def test_the_snippets_about_the_sandbox_run(pytester: pytest.Pytester) -> None:
     (faults,) = snippets("docs/sandbox.md")
     pytester.makepyfile(test_faults=faults)
     pytester.runpytest_subprocess("-p", "no:randomly").assert_outcomes(passed=1)
+
+
+def test_the_judge_of_the_docs_is_a_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (source,) = snippets("docs/evaluation.md")
+    (tmp_path / "judge_of_the_docs.py").write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    metric = importlib.import_module("judge_of_the_docs").metric
+    assert [judge.model for judge in metric.judges] == ["sandbox-large"]
+    assert len(metric.fingerprint()) == 64
+
+
+def test_the_prices_of_the_docs_are_read(tmp_path: Path) -> None:
+    (table,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/evaluation.md").read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "pyproject.toml").write_text(table, encoding="utf-8")
+    settings = read_settings(tmp_path)
+    price = price_of("ft:my-model-2026:acme::1", settings.prices(Endpoint("mine", "http://127.0.0.1/v1")))
+    assert price == Price(0.30, 1.20)

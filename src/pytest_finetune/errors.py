@@ -10,7 +10,9 @@
     ├── LockError           models.lock is missing, unreadable, or does not fit what is being run
     │   └── DriftError      data, metric, program, adapter or endpoint differ from what was locked
     ├── EvidenceError       rows are missing, partial, stale or not comparable: no verdict can be given
+    │   └── NotEvaluated    rows are missing because they may not be asked for: a cap, or no network
     ├── EndpointError       an endpoint could not be reached, or refused
+    │   └── JudgeError      the model that a metric asks gave no score: the row has none
     └── TrainingError       a stage could not be built; what was paid for is kept
 
 A message says what happened, where (file, task, row), and the next command to type.
@@ -52,8 +54,16 @@ class EvidenceError(FinetuneError):
     """Rows are missing, partial, stale or not comparable, so that no verdict can be given."""
 
 
+class NotEvaluated(EvidenceError):
+    """Rows are missing because they may not be asked for: the cap on cost is reached, or the run is offline."""
+
+
 class EndpointError(FinetuneError):
     """An endpoint could not be reached, or refused the request."""
+
+
+class JudgeError(EndpointError):
+    """The model that a metric asks gave no score, so that the row has none: its error is never a 0."""
 
 
 class TrainingError(FinetuneError):

@@ -239,7 +239,7 @@ def results(client: openai.OpenAI, job: FineTuningJob) -> list[str]:
 def test_a_job_survives_the_death_of_the_server(tmp_path: Path) -> None:
     settings = Settings(clock_speed=10_000, state_dir=tmp_path)
     rows = jsonl(training_rows(400))
-    hyperparameters: Hyperparameters = {"n_epochs": 20, "batch_size": 1}
+    hyperparameters: Hyperparameters = {"n_epochs": 50, "batch_size": 1}
     with Sandbox(settings) as sandbox, connect(sandbox, strict=False) as client:
         file = upload(client, rows)
         job = client.fine_tuning.jobs.create(

@@ -12,6 +12,8 @@ from pytest_finetune.errors import FinetuneError, UsageError
 
 VERBS = {
     "train": "Build the stages of tasks and keep them as a candidate for the lock.",
+    "rows": "List the answers that are stored; export or prune them.",
+    "merge": "Take the rows of other stores, such as those of CI shards, into one.",
     "serve": "Serve the sandbox: an OpenAI-shaped API whose models learn from the files they are given.",
 }
 

@@ -80,6 +80,15 @@ class Usage:
     completion_tokens: int
     cost: float | None = None
 
+    def __add__(self, other: Usage) -> Usage:
+        """The usage of both together; a cost that is unknown once is unknown for all."""
+        known = self.cost is not None and other.cost is not None
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            (self.cost or 0.0) + (other.cost or 0.0) if known else None,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -125,6 +134,25 @@ class Row:
         if measure is Measure.COST:
             return self.usage.cost
         return float(self.usage.prompt_tokens + self.usage.completion_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer that is to be kept.
+
+    Args:
+        key: The digest of all that changes it.
+        row: Without its score.
+        attempts: Requests it took.
+        task: The task's name.
+        model: The id of the model that was asked.
+    """
+
+    key: str
+    row: Row
+    attempts: int
+    task: str
+    model: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pytest_finetune.core.records import Inconclusive, Settlement, Verdict
+from pytest_finetune.core.records import Inconclusive, Measure, Settlement, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,8 @@ class StageScore:
         format_errors: How many answers could not be parsed.
         errors: Rows without a score, because the endpoint failed.
         reused: Rows that were already in the store.
+        reused_since: When the oldest of these was asked for (seconds since 1970); None without any.
+        cost: US dollars of all its answers, at today's prices; None where a price is unknown.
     """
 
     stage: str
@@ -32,6 +34,8 @@ class StageScore:
     format_errors: int
     errors: int
     reused: int
+    reused_since: float | None = None
+    cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,7 @@ class Result:
     Args:
         task: The task's name.
         claim: The claim as it is written.
+        measure: What it compares.
         verdict: What the statistics say.
         settlement: What that means for the test.
         inconclusive: The rule by which an inconclusive verdict was settled.
@@ -49,6 +54,7 @@ class Result:
 
     task: str
     claim: str
+    measure: Measure
     verdict: Verdict
     settlement: Settlement
     inconclusive: Inconclusive

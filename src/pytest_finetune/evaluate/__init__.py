@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from pytest_finetune.calls.traffic import Retries
 from pytest_finetune.evaluate.runner import evaluate
 from pytest_finetune.evaluate.stages import Progress, RowStore, StageRun
-from pytest_finetune.evaluate.traffic import Retries
 
 __all__ = ["Progress", "Retries", "RowStore", "StageRun", "evaluate"]

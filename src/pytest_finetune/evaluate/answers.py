@@ -12,6 +12,7 @@ Three ends, told apart by whose fault it is:
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import math
 import time
@@ -22,14 +23,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_finetune.calls.engine import Calling
+from pytest_finetune.calls.failures import concerns_all, is_refusal, scrubbed
+from pytest_finetune.calls.notes import NOTES, Notes
 from pytest_finetune.core.fingerprint import canonical_json
 from pytest_finetune.core.records import Row, RowState
 from pytest_finetune.dataset.dataset import to_example
 from pytest_finetune.errors import EndpointError, UsageError
-from pytest_finetune.evaluate.calls import NOTES, Notes, attach
-from pytest_finetune.evaluate.failures import concerns_all, is_refusal, scrubbed
+from pytest_finetune.evaluate.attach import attach
 from pytest_finetune.evaluate.stages import Question, StageRun
-from pytest_finetune.evaluate.traffic import Retries, Traffic
 from pytest_finetune.metrics import Metric
 
 if TYPE_CHECKING:
@@ -67,19 +69,16 @@ class Asker:
 
     Args:
         stage: What is run.
-        traffic: Shared by all stages.
-        retries: How patiently requests are repeated.
-        timeout: Seconds to wait for an answer.
-        most: Requests under way at most.
+        calling: How models are asked, shared by all stages.
 
     Raises:
         UsageError: If the program has no usable LM.
     """
 
-    def __init__(self, stage: StageRun, traffic: Traffic, retries: Retries, timeout: float, most: int) -> None:
+    def __init__(self, stage: StageRun, calling: Calling) -> None:
         self._stage = stage
-        self._timeout = timeout
-        self._program, self._lms = attach(stage.program, stage.name, traffic, retries, timeout, most)
+        self._timeout = calling.timeout
+        self._program, self._lms = attach(stage.program, stage.name, calling)
         self._types = _output_types(self._program)
 
     def ask(self, question: Question) -> Answer:
@@ -99,7 +98,7 @@ class Asker:
         }
         try:
             with dspy.context(**context):
-                prediction = self._program(**inputs)
+                prediction = self._answered(inputs)
         except Exception as error:  # noqa: BLE001  # whatever the program raises, the row has its end
             raised = error
         if notes.failure is not None:
@@ -114,6 +113,12 @@ class Asker:
             error_text = f"program: raised {type(raised).__name__}: {scrubbed(raised)}{_raised_at(raised)}"
             return _answer(question, notes, RowState.ERROR, error=error_text, failing=Failing.PROGRAM)
         return self._kept(question, notes, prediction)
+
+    def _answered(self, inputs: Mapping[str, Any]) -> Any:
+        """A program that is ``async`` only has a loop of its own; one that is both is faster in a thread."""
+        if hasattr(self._program, "forward"):
+            return self._program(**inputs)
+        return asyncio.run(self._program.acall(**inputs))
 
     def score(self, question: Question, output: str, metric: Metric) -> float:
         """Score an answer as it is stored, so that a later scoring sees the same thing.

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from pytest_finetune.evaluate.traffic import Stopped
+from pytest_finetune.calls.traffic import Stopped
 
 _END = object()
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from pytest_finetune.core.records import Row, RowState
+from pytest_finetune.calls.budget import Budget, OverBudget
+from pytest_finetune.calls.engine import Calling
+from pytest_finetune.calls.traffic import Retries, Stopped, Traffic
+from pytest_finetune.core.records import Answered, Row, RowState
 from pytest_finetune.dataset import DataRow
-from pytest_finetune.errors import EndpointError, FinetuneError, UsageError
+from pytest_finetune.errors import EndpointError, FinetuneError, JudgeError, NotEvaluated, UsageError
 from pytest_finetune.evaluate.answers import ROW_LIMIT, Answer, Asker, Failing, abandoned
 from pytest_finetune.evaluate.pool import Pool
 from pytest_finetune.evaluate.stages import Progress, Question, RowStore, StageRun
-from pytest_finetune.evaluate.traffic import Retries, Stopped, Traffic
 from pytest_finetune.metrics import Metric
 
-Score = tuple[str, str, float]  # of an answer's key, for a row's id
+Score = tuple[str, str, float | JudgeError]  # of an answer's key, for a row's id
 
 IN_A_ROW = 8  # so many rows of a stage without an answer, one after the other, and it is no longer asked
 _RENEWAL = 5.0  # seconds between two renewals of the leases, and two looks for overdue rows
@@ -36,6 +38,7 @@ def evaluate(
     timeout: float = 60.0,
     repeats: int = 1,
     retries: Retries | None = None,
+    budget: Budget | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> dict[str, tuple[Row, ...]]:
     """Answer and score every row by every stage, asking only for what the store lacks.
@@ -52,6 +55,7 @@ def evaluate(
         timeout: Seconds to wait for an answer to one request; a whole row may take ten times as long.
         repeats: How often each row is asked.
         retries: How patiently failed requests are repeated.
+        budget: What requests cost, and what may be spent.
         progress: Called from this thread about four times a second, and at the end.
 
     Returns:
@@ -61,6 +65,7 @@ def evaluate(
     Raises:
         UsageError: If the metric fails on a row or gives no score in [0, 1], or every row fails in the program.
         EndpointError: If an endpoint refuses or does not answer. What was answered is kept in each case.
+        NotEvaluated: If the next request might pass the budget's cap.
     """
     names = [stage.name for stage in stages]
     if len(set(names)) < len(names):
@@ -70,7 +75,8 @@ def evaluate(
     questions = [
         Question(stage, row, repeat) for row in rows for stage in stages for repeat in range(repeats)
     ]  # by rows, so that all stages get equally far, and pairs are complete early
-    evaluation = _Evaluation(questions, metric, store, concurrency, timeout, retries or Retries(), progress)
+    calling = Calling(Traffic(concurrency), retries or Retries(), timeout, budget or Budget())
+    evaluation = _Evaluation(questions, metric, store, calling, progress)
     with evaluation.ending():
         evaluation.run()
     return {name: tuple(evaluation.row(q) for q in questions if q.stage.name == name) for name in names}
@@ -84,29 +90,28 @@ class _Evaluation:
         questions: Sequence[Question],
         metric: Metric,
         store: RowStore,
-        concurrency: int,
-        timeout: float,
-        retries: Retries,
+        calling: Calling,
         progress: Callable[[Progress], None] | None,
     ) -> None:
         self._metric = metric
         self._fingerprint = metric.fingerprint()
         self._store = store
-        self._concurrency = concurrency
-        self._timeout = timeout
+        self._calling = calling
+        self._traffic = calling.traffic
         self._report = progress or (lambda _: None)
-        self._traffic = Traffic(concurrency)
-        self._retries = retries
         self._askers: dict[str, Asker] = {}
-        self._pool = Pool(concurrency)
+        self._pool = Pool(calling.traffic.most)
         self._keys = {id(question): question.key for question in questions}
         self._wanted: dict[str, list[Question]] = {}
         for question in questions:
             self._wanted.setdefault(self._keys[id(question)], []).append(question)
+        self._rows = {key: {question.row.row_id for question in wanted} for key, wanted in self._wanted.items()}
         self._of_stage = Counter(wanted[0].stage.name for wanted in self._wanted.values())
         self._open: deque[str] = deque()
         self._answers: dict[str, Row] = {}
         self._scores: dict[tuple[str, str], float] = {}
+        self._unjudged: dict[tuple[str, str], str] = {}
+        self._unjudged_in_a_row = 0
         self._failing_in_a_row: Counter[str] = Counter()
         self._failure: Exception | None = None
         self._progress = Progress(len(questions))
@@ -115,12 +120,12 @@ class _Evaluation:
 
     def row(self, question: Question) -> Row:
         """A question's row, with its score."""
-        key = self._keys[id(question)]
-        row_id = question.row.row_id
-        score = self._scores.get((key, row_id))
-        return replace(
-            self._answers[key], row_id=row_id, stage=question.stage.name, repeat=question.repeat, score=score
-        )
+        key, row_id = self._keys[id(question)], question.row.row_id
+        row = replace(self._answers[key], row_id=row_id, stage=question.stage.name, repeat=question.repeat)
+        unjudged = self._unjudged.get((key, row_id))
+        if unjudged is not None:
+            return replace(row, state=RowState.ERROR, error=unjudged)
+        return replace(row, score=self._scores.get((key, row_id)))
 
     def run(self) -> None:
         """Work until every row has its end.
@@ -128,7 +133,7 @@ class _Evaluation:
         Raises:
             FinetuneError: The evaluation cannot go on; what was under way is stored.
         """
-        self._adopt(self._store.read(list(self._wanted)))
+        self._adopt(self._store.read(self._rows, self._fingerprint))
         self._open.extend(key for key in self._wanted if key not in self._answers)
         while (self._open or len(self._pool)) and self._failure is None:
             self._claim()
@@ -136,7 +141,7 @@ class _Evaluation:
             self._keep_watch()
             self._tell(every=_REPORT)
         if self._failure is not None:
-            self._wind_up(self._timeout)
+            self._wind_up(self._calling.timeout)
             raise self._failure
         self._tell(every=0.0)
 
@@ -171,8 +176,9 @@ class _Evaluation:
         if not self._open or free <= 0 or time.monotonic() < self._next_poll:
             return
         # Others hold at most `concurrency` rows, so that this window always has one that can be claimed.
-        window = [self._open.popleft() for _ in range(min(len(self._open), self._concurrency + free))]
-        mine, done = self._store.claim(window, limit=free, cap=self._concurrency)
+        window = [self._open.popleft() for _ in range(min(len(self._open), self._traffic.most + free))]
+        wanted = {key: self._rows[key] for key in window}
+        mine, done = self._store.claim(wanted, self._fingerprint, limit=free, cap=self._traffic.most)
         gone = {*mine, *done}
         self._open.extendleft(key for key in reversed(window) if key not in gone)
         self._adopt(done)
@@ -202,38 +208,68 @@ class _Evaluation:
             row = answer.row
         if row.state is RowState.SCORED and row.output is not None:
             for question in self._wanted[key]:
-                yield key, question.row.row_id, asker.score(question, row.output, self._metric)
+                try:
+                    score: float | JudgeError = asker.score(question, row.output, self._metric)
+                except JudgeError as error:
+                    score = error
+                yield key, question.row.row_id, score
 
     def _asker(self, stage: StageRun) -> Asker:
         """Made only where it is needed, since it imports DSPy."""
         if stage.name not in self._askers:
-            self._askers[stage.name] = Asker(stage, self._traffic, self._retries, self._timeout, self._concurrency)
+            self._askers[stage.name] = Asker(stage, self._calling)
         return self._askers[stage.name]
 
     # --- what comes back --------------------------------------------------------------------------------------
 
     def _collect(self, timeout: float) -> None:
         answers: dict[str, Answer] = {}
-        scores: dict[tuple[str, str], float] = {}
+        scores: list[Score] = []
         for key, result in self._pool.results(timeout):
             if isinstance(result, Answer):
                 answers[key] = result
+            elif isinstance(result, OverBudget):
+                self._failure = self._failure or _not_evaluated(result)
             elif isinstance(result, Exception):
                 self._failure = self._failure or result
             elif not isinstance(result, Stopped):
-                scores[result[:2]] = result[2]
+                scores.append(result)
         if answers:
             self._keep(answers)
         if scores:
-            self._store.save_scores(scores, self._fingerprint)
-            self._scores.update(scores)
+            self._keep_scores(scores)
 
     def _keep(self, answers: Mapping[str, Answer]) -> None:
-        self._store.save([(key, answer.row, answer.attempts) for key, answer in answers.items()])
+        stages = {key: self._wanted[key][0].stage for key in answers}
+        self._store.save(
+            Answered(key, answer.row, answer.attempts, stages[key].task, stages[key].model)
+            for key, answer in answers.items()
+        )
         self._answers.update((key, answer.row) for key, answer in answers.items())
-        self._progress = replace(self._progress, asked=self._progress.asked + len(answers))
+        self._progress = replace(
+            self._progress, asked=self._progress.asked + len(answers), cost=self._cost(answers.values())
+        )
         for key, answer in answers.items():
             self._failure = self._failure or self._no_use_to_go_on(self._wanted[key][0].stage, answer)
+
+    def _cost(self, answers: Iterable[Answer]) -> float | None:
+        """What all answers so far have cost; unknown where one is."""
+        costs = [answer.row.usage.cost for answer in answers if answer.row.usage is not None]
+        if self._progress.cost is None or None in costs:
+            return None
+        return self._progress.cost + sum(cost for cost in costs if cost is not None)
+
+    def _keep_scores(self, scores: Sequence[Score]) -> None:
+        """Store scores; what a judge failed to score stays without one, and is judged anew by the next run."""
+        given = {(key, row_id): score for key, row_id, score in scores if not isinstance(score, JudgeError)}
+        self._store.save_scores(given, self._fingerprint)
+        self._scores.update(given)
+        for key, row_id, score in scores:
+            self._unjudged_in_a_row = self._unjudged_in_a_row + 1 if isinstance(score, JudgeError) else 0
+            if isinstance(score, JudgeError):
+                self._unjudged[key, row_id] = str(score)
+                if self._unjudged_in_a_row >= min(IN_A_ROW, len(self._wanted)):
+                    self._failure = self._failure or _no_judge(score, self._unjudged_in_a_row)
 
     def _no_use_to_go_on(self, stage: StageRun, answer: Answer) -> FinetuneError | None:
         if answer.failing is None:
@@ -252,7 +288,7 @@ class _Evaluation:
             return
         self._next_renewal = time.monotonic() + _RENEWAL
         self._store.renew()
-        limit = (ROW_LIMIT + 1) * self._timeout
+        limit = (ROW_LIMIT + 1) * self._calling.timeout
         for key in self._pool.overdue(limit):
             question = self._wanted[key][0]
             if key in self._answers:
@@ -274,9 +310,22 @@ class _Evaluation:
             if key in self._answers
             and (self._answers[key].state is not RowState.SCORED or (key, question.row.row_id) in self._scores)
         )
-        errors, format_errors = states[RowState.ERROR], states[RowState.FORMAT_ERROR]
-        counts = {"done": states.total(), "errors": errors, "format_errors": format_errors}
+        errors, format_errors = states[RowState.ERROR] + len(self._unjudged), states[RowState.FORMAT_ERROR]
+        counts = {"done": states.total() + len(self._unjudged), "errors": errors, "format_errors": format_errors}
         self._report(replace(self._progress, seconds=now - self._start, **counts))
+
+
+def _not_evaluated(stop: OverBudget) -> NotEvaluated:
+    return NotEvaluated(
+        f"not evaluated: {stop}. What was answered is kept: run the same command again with a higher --ft-max-cost"
+    )
+
+
+def _no_judge(error: JudgeError, rows: int) -> EndpointError:
+    return EndpointError(
+        f"{rows} rows in a row got no score from the model that judges; the last one: {error}. What was answered is"
+        " kept: run the same command again once that model answers"
+    )
 
 
 def _given_up(stage: StageRun, answer: Answer, rows: int) -> FinetuneError:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from pytest_finetune.core.fingerprint import digest
-from pytest_finetune.core.records import Row
+from pytest_finetune.core.records import Answered, Row
 from pytest_finetune.dataset import DataRow
 
 if TYPE_CHECKING:
     import dspy
+
+Wanted = Mapping[str, Collection[str]]
+"""Keys of answers, each with the ids of the rows that it is to be scored against."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class StageRun:
         program: With an LM of `Endpoint.lm` on every predictor.
         adapter: Writes its prompts and reads its answers.
         key: The digest of all that changes an answer but the row: model, endpoint, program, adapter, decoding.
-        model: The id of its model, for messages.
+        model: The id of its model, for messages and lists.
+        task: The name of the task, for lists.
     """
 
     name: str
@@ -31,6 +35,7 @@ class StageRun:
     adapter: dspy.Adapter
     key: str
     model: str
+    task: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,7 @@ class Progress:
         reused_since: When the oldest of these was asked for (seconds since 1970); None without any.
         format_errors: Answers so far that could not be used, the model's fault.
         errors: Rows so far without an answer, the infrastructure's fault.
+        cost: US dollars of these answers; None where a price is unknown.
         seconds: Since the start.
     """
 
@@ -69,24 +75,25 @@ class Progress:
     reused_since: float | None = None
     format_errors: int = 0
     errors: int = 0
+    cost: float | None = 0.0
     seconds: float = 0.0
 
 
 class RowStore(Protocol):
     """What an evaluation needs of a store; `pytest_finetune.store.Store` is one."""
 
-    def read(self, keys: Sequence[str]) -> Mapping[str, tuple[Row, float]]:
-        """Give the answers that are there, and when they were asked for."""
+    def read(self, wanted: Wanted, metric: str) -> Mapping[str, tuple[Row, float]]:
+        """Give the answers that are there and have, or can get, their scores; and when they were asked for."""
         ...
 
     def claim(
-        self, keys: Sequence[str], *, limit: int, cap: int
+        self, wanted: Wanted, metric: str, *, limit: int, cap: int
     ) -> tuple[Sequence[str], Mapping[str, tuple[Row, float]]]:
         """Claim at most ``limit`` rows, and ``cap`` over all processes; give these, and the finished ones."""
         ...
 
-    def save(self, rows: Iterable[tuple[str, Row, int]]) -> None:
-        """Keep answers, each with its key and the number of requests it took."""
+    def save(self, answers: Iterable[Answered]) -> None:
+        """Keep answers to claimed rows."""
         ...
 
     def renew(self) -> None:

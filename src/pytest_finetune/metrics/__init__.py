@@ -5,11 +5,13 @@ All scores lie in [0, 1]. Every metric is a DSPy metric too: ``metric(example, p
 
 from __future__ import annotations
 
-from pytest_finetune.metrics.metric import Metric, as_metric, composite
+from pytest_finetune.metrics.judge import Judge
+from pytest_finetune.metrics.metric import Metric, as_metric, composite, judged
 from pytest_finetune.metrics.structured import json_fields, json_valid, numeric, set_f1
 from pytest_finetune.metrics.text import contains, exact_match, regex, token_f1
 
 __all__ = [
+    "Judge",
     "Metric",
     "as_metric",
     "composite",
@@ -17,6 +19,7 @@ __all__ = [
     "exact_match",
     "json_fields",
     "json_valid",
+    "judged",
     "numeric",
     "regex",
     "set_f1",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 import reprlib
@@ -12,10 +13,11 @@ from pathlib import Path
 from typing import Any, SupportsFloat
 
 from pytest_finetune.core.fingerprint import canonical_json, digest, source_fingerprint
-from pytest_finetune.errors import UsageError
+from pytest_finetune.errors import FinetuneError, UsageError
+from pytest_finetune.metrics.judge import Judge, finished
 
 Scorer = Callable[..., Any]
-"""``(example, prediction, trace=None) -> bool | float | dspy.Prediction(score=…)``."""
+"""``(example, prediction, trace=None) -> bool | float | dspy.Prediction(score=…)``, plain or ``async``."""
 
 _SLACK = 1e-9  # sums of floats may miss 0 and 1 by this much
 
@@ -40,6 +42,7 @@ class Metric:
         bootstrap: a metric of its own for ``accepts``; None where this one is asked.
         threshold: the least score (the highest, where lower is better) that ``accepts`` takes.
         parts: the metrics of a composite, with their weights.
+        judge: the model that the function asks; see ``judged``.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Metric:
     bootstrap: Metric | None = None
     threshold: float | None = None
     parts: tuple[tuple[Metric, float], ...] = ()
+    judge: Judge | None = None
 
     def __call__(self, example: Any, prediction: Any, trace: Any = None) -> float:
         """Score for DSPy: higher is always better here.
@@ -71,12 +75,16 @@ class Metric:
 
         Raises:
             UsageError: naming the metric and the row, if the function fails or its result is not in [0, 1].
+            JudgeError: if the model that it asks gave no usable answer.
         """
         at = f"metric {self.name}, {where}" if where else f"metric {self.name}"
         try:
-            result = self.function(example, prediction, trace)
+            with self.judge.asked(at) if self.judge else contextlib.nullcontext():
+                result = finished(self.function(example, prediction, trace))
         except UsageError as error:
             raise UsageError(f"{at}: {error}") from error
+        except FinetuneError:  # of the judge, or of the run that may not ask it
+            raise
         except Exception as error:
             raise UsageError(f"{at}: raised {type(error).__name__}: {error}{_raised_at(error)}") from error
         return _checked(result, at)
@@ -111,7 +119,15 @@ class Metric:
         Raises:
             UsageError: if the function's source cannot be read and no ``version`` was given.
         """
-        return digest({"source": self._source(), "higher_is_better": self.higher_is_better})
+        said = {"source": self._source(), "higher_is_better": self.higher_is_better}
+        return digest(said if self.judge is None else {**said, "judge": self.judge.said()})
+
+    @property
+    def judges(self) -> tuple[Judge, ...]:
+        """The models that have to be there before this metric can score or accept anything."""
+        own = () if self.judge is None else (self.judge,)
+        inner = [metric for metric, _ in self.parts] + ([self.bootstrap] if self.bootstrap else [])
+        return own + tuple(judge for metric in inner for judge in metric.judges)
 
     def _source(self) -> object:
         if self.parts:
@@ -146,7 +162,8 @@ def as_metric(
     """Make a metric of a function; a metric is given back as it is.
 
     Args:
-        metric: ``(example, prediction, trace=None) -> bool | float | dspy.Prediction(score=…)``, in [0, 1].
+        metric: ``(example, prediction, trace=None) -> bool | float | dspy.Prediction(score=…)``, in [0, 1]. It may
+            be ``async``.
         name: how reports call it. Default: the function's own.
         higher_is_better: False where 0 is best.
         binary: True if only 0 and 1 occur, False if others do.
@@ -161,13 +178,41 @@ def as_metric(
     if not callable(metric):
         raise UsageError(f"metric={metric!r} is not a function: give metrics.exact_match(…) or a def")
     name = name or str(getattr(metric, "__name__", type(metric).__name__))
-    if inspect.iscoroutinefunction(metric):
-        raise UsageError(f"metric {name} is async: DSPy calls metrics without awaiting them; make it a plain def")
     try:
         inspect.signature(metric).bind(None, None, None)
     except (TypeError, ValueError):
         raise UsageError(f"metric {name} must take (example, prediction, trace=None)") from None
     return Metric(name, metric, higher_is_better=higher_is_better, binary=binary, version=version)
+
+
+def judged(
+    metric: Scorer,
+    *,
+    model: str,
+    endpoint: str | None = None,
+    temperature: float | None = 0.0,
+    max_tokens: int | None = None,
+    **options: Any,
+) -> Metric:
+    """Make a metric of a function that asks a model with DSPy.
+
+    Within the function, ``dspy.settings.lm`` is the judge: a ``dspy.Predict`` that is called there asks it. Its
+    answers are recorded, so that a row is judged once; they count towards ``--ft-max-cost``. Where the judge fails,
+    or its answer cannot be read, the row has no score: that is never a 0. The model, its endpoint's name, its
+    decoding and the function's source, with the signatures it names in its own module, are part of a score.
+
+    Args:
+        metric: ``(example, prediction, trace=None) -> bool | float | dspy.Prediction(score=…)``, plain or ``async``.
+        model: The id of the model that judges.
+        endpoint: The name of its endpoint; None: that of the task.
+        temperature: Of every call.
+        max_tokens: The longest answer, in tokens.
+        options: Those of ``as_metric``.
+
+    Raises:
+        UsageError: As ``as_metric`` does.
+    """
+    return replace(as_metric(metric, **options), judge=Judge(model, endpoint, temperature, max_tokens))
 
 
 def built_in(name: str, function: Scorer, *, binary: bool, version: int = 1, **settings: object) -> Metric:

@@ -50,6 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers; where models are asked for, make sure at once that they can be had."""
+    options.check(config)
     for line in MARKERS.values():
         config.addinivalue_line("markers", line)
     if options.is_asked_for(config):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PROPERTY = "ft_result"
 NOTHING_ACCEPTED = "ft_nothing_accepted"
+SHARE = "ft_share"
 
 
 @dataclass
@@ -100,11 +101,12 @@ class Controller:
         """Tell the verdicts."""
         from pytest_finetune.reports.lines import summary
 
-        if self.results or self.said:
+        unevaluated = [node_id for node_id, end in self.outcomes.items() if end == "not held"]
+        unevaluated = [node_id for node_id in unevaluated if node_id not in self.results]
+        if self.results or self.said or unevaluated:
             terminalreporter.write_sep("=", "fine-tuned models")
-        if self.results:
-            for line in summary(list(self.results.values())):
-                terminalreporter.write_line(line)
+        for line in summary(list(self.results.values()), len(unevaluated)):
+            terminalreporter.write_line(line)
         for line in self.said:
             terminalreporter.write_line(line, red=line.startswith("ERROR"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,9 @@ INI = {
     "alpha": ("string", "One-sided error rate of a verdict."),
     "inconclusive": ("string", "What an inconclusive claim does: observed, fail or warn."),
     "concurrency": ("string", "How many calls are in flight at once."),
+    "rows_max_age": ("string", "Ask again for rows that were answered longer ago: 36h, 30d (default: never)."),
+    "store_limit": ("string", "Size beyond which the row store drops its oldest rows (default: 1GB)."),
+    "store_text": ("string", "What the row store keeps of answers and errors: full or hash."),
 }
 
 
@@ -66,8 +70,35 @@ def declare(parser: pytest.Parser) -> None:
         dest="ft_concurrency",
         help="How many calls are in flight at once (default: 32).",
     )
+    group.addoption(
+        "--ft-max-cost",
+        type=float,
+        metavar="DOLLARS",
+        dest="ft_max_cost",
+        help="Stop asking before the run costs more than this; what was answered is kept.",
+    )
+    group.addoption(
+        "--ft-offline",
+        action="store_true",
+        dest="ft_offline",
+        help="Ask nothing: judge the rows that are recorded, in the store or beside the lock. Needs no key.",
+    )
+    group.addoption(
+        "--ft-shard",
+        type=_shard,
+        metavar="K/N",
+        dest="ft_shard",
+        help="Evaluate share K of N of the rows and judge nothing; join the stores with pytest-finetune merge.",
+    )
     for name, (kind, text) in INI.items():
         parser.addini(f"ft_{name}", text, type=kind, default=None)  # type: ignore[arg-type]  # one of pytest's kinds
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no share: write K/N with 1 <= K <= N, such as 2/4")
+    return int(number), int(of)
 
 
 def is_asked_for(config: pytest.Config) -> bool:
@@ -83,7 +114,6 @@ def read(config: pytest.Config) -> Settings:
     """
     from pytest_finetune.workflow.settings import read_settings
 
-    _check_retrain(config)
     try:
         settings = read_settings(
             config.rootpath,
@@ -91,6 +121,7 @@ def read(config: pytest.Config) -> Settings:
                 "models": config.getoption("ft_models"),
                 "inconclusive": config.getoption("ft_inconclusive"),
                 "concurrency": config.getoption("ft_concurrency"),
+                "max_cost": config.getoption("ft_max_cost"),
             },
             ini={name: _ini(config, name) for name in INI},
             called_from=config.invocation_params.dir,
@@ -98,15 +129,30 @@ def read(config: pytest.Config) -> Settings:
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
     return replace(
-        settings, rebuild_on=config.getoption("ft_endpoint"), rebuild=tuple(config.getoption("ft_task") or ())
+        settings,
+        rebuild_on=config.getoption("ft_endpoint"),
+        rebuild=tuple(config.getoption("ft_task") or ()),
+        offline=config.getoption("ft_offline"),
+        shard=config.getoption("ft_shard"),
     )
 
 
-def _check_retrain(config: pytest.Config) -> None:
-    """Refuse options that would have no effect."""
+def check(config: pytest.Config) -> None:
+    """Refuse options that would have no effect.
+
+    Raises:
+        pytest.UsageError: With what they need.
+    """
     for option in ("--ft-task", "--ft-endpoint"):
         if config.getoption(option) and not config.getoption("ft_retrain"):
             raise pytest.UsageError(f"{option} says what to build, and so needs --ft-retrain")
+    offline, shard = config.getoption("ft_offline"), config.getoption("ft_shard")
+    if config.getoption("ft_retrain") and (offline or shard):
+        raise pytest.UsageError(f"{'--ft-offline' if offline else '--ft-shard'} builds nothing: drop --ft-retrain")
+    if offline and shard:
+        raise pytest.UsageError("--ft-offline asks nothing, and so has no shares: drop --ft-shard")
+    if (offline or shard) and not is_asked_for(config):
+        raise pytest.UsageError("--ft-offline and --ft-shard say how to evaluate: add --finetune-models=models.lock")
 
 
 def _ini(config: pytest.Config, name: str) -> Any:

@@ -16,8 +16,9 @@ import pytest
 from pytest_finetune.core.records import Inconclusive, Policy
 from pytest_finetune.errors import FinetuneError
 from pytest_finetune.plugin import options
-from pytest_finetune.plugin.controller import NOTHING_ACCEPTED, PROPERTY, Collected, Controller
+from pytest_finetune.plugin.controller import NOTHING_ACCEPTED, PROPERTY, SHARE, Collected, Controller
 from pytest_finetune.plugin.markers import GatedClaim, claims_of, markers_of
+from pytest_finetune.plugin.progress import ProgressLine
 
 if TYPE_CHECKING:
     from pytest_finetune.workflow.run import Run
@@ -52,6 +53,7 @@ class FinetuneSession:
             retrain=self.config.getoption("ft_retrain"),
             shared=self._handover / "sandbox",
             joins=bool(self._shared),
+            progress=ProgressLine(self.config),
         )
 
     @property
@@ -76,6 +78,10 @@ class FinetuneSession:
         """What is gated, and where the settings that are not the default came from."""
         settings = self.run.settings
         what = "building models, then gating them" if self.run.retrain else "gating"
+        if settings.offline:
+            what += " offline"
+        if settings.shard is not None:
+            what = "evaluating share {}/{} of the rows, judging nothing,".format(*settings.shard)
         given = [f"{name} from {origin}" for name, origin in settings.origins.items() if origin != "default"]
         return [f"finetune: {what} on {settings.lock}" + (f" ({', '.join(given)})" if given else "")]
 
@@ -157,6 +163,8 @@ class FinetuneSession:
         from pytest_finetune.workflow.gate import NothingAccepted
 
         try:
+            if self.run.settings.shard is not None:
+                self._leave_to_the_others(item, self.run.gate.evaluate(gated.task, gated.claim))
             self.run.gate.evidence(gated.task, gated.claim)
         except NothingAccepted as error:
             item.user_properties.append((NOTHING_ACCEPTED, str(error)))
@@ -184,6 +192,15 @@ class FinetuneSession:
             self.run.close()
         if "_handover" in self.__dict__ and not self._shared:
             shutil.rmtree(self._handover, ignore_errors=True)
+
+    def _leave_to_the_others(self, item: pytest.Item, rows: int) -> None:
+        """A share of the rows is evaluated, and cannot be judged."""
+        number, of = self.run.settings.shard or (1, 1)
+        item.user_properties.append((SHARE, str(rows)))
+        pytest.skip(
+            f"share {number}/{of} is evaluated ({rows} rows), and judged with the others: pytest-finetune merge, then"
+            f" pytest --finetune-models={self.run.settings.lock.name} --ft-offline"
+        )
 
     def _leave_out(self, item: pytest.Item) -> None:
         reason = f"models are evaluated on request: pytest --finetune-models=models.lock '{item.nodeid}'"

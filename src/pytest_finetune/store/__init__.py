@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pytest_finetune.store.calls import Calls
+from pytest_finetune.store.privacy import StoredText
+from pytest_finetune.store.spending import Spending
 from pytest_finetune.store.store import Store, StoredRow
 
-__all__ = ["Store", "StoredRow"]
+__all__ = ["Calls", "Spending", "Store", "StoredRow", "StoredText"]

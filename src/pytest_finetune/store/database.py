@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_finetune.errors import EvidenceError
+from pytest_finetune.store.privacy import StoredText, error_class, hashed
 
 APPLICATION = 0x70746674  # "ptft", in the header of the file
 SCHEMA = """
@@ -38,15 +39,39 @@ CREATE TABLE score (
     PRIMARY KEY (key, row_id, metric)
 ) WITHOUT ROWID;
 """
-UPGRADES = (SCHEMA,)  # UPGRADES[n] leads from schema number n to n + 1
+CALLS = """
+ALTER TABLE prediction ADD COLUMN task TEXT NOT NULL DEFAULT '';
+ALTER TABLE prediction ADD COLUMN model TEXT NOT NULL DEFAULT '';
+CREATE TABLE call (
+    key TEXT PRIMARY KEY,
+    purpose TEXT NOT NULL,
+    model TEXT NOT NULL,
+    response TEXT NOT NULL,
+    usage TEXT,
+    asked_at REAL NOT NULL
+);
+CREATE TABLE spending (
+    run TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    dollars REAL NOT NULL,
+    changed_at REAL NOT NULL,
+    PRIMARY KEY (run, owner)
+) WITHOUT ROWID;
+CREATE TABLE used (key TEXT PRIMARY KEY, used_at REAL NOT NULL) WITHOUT ROWID;
+"""
+UPGRADES = (SCHEMA, CALLS)  # UPGRADES[n] leads from schema number n to n + 1
 VERSION = len(UPGRADES)
 
 _PATIENCE = 60.0  # seconds to wait for another process's transaction
 _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "lustre", "ceph", "glusterfs"}
 
 
-def create(path: Path) -> sqlite3.Connection:
+def create(path: Path, text: StoredText = StoredText.FULL) -> sqlite3.Connection:
     """Open the file, make or upgrade its tables, and choose its journal: for the one process that begins.
+
+    Args:
+        path: Of the file.
+        text: ``HASH``: no text stays in the file, not even in pages that are free.
 
     Raises:
         EvidenceError: If the file is damaged, of a newer version, or no row store.
@@ -54,27 +79,68 @@ def create(path: Path) -> sqlite3.Connection:
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with _opened(path) as connection:
-        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if found != "ok":
-            raise sqlite3.DatabaseError(" ".join(found.split()))
+        _check(connection)
         _choose_journal(connection, path)
         with transaction(connection):
             _upgrade(connection, path)
+        if text is StoredText.HASH:
+            hash_texts(connection)
         return connection
 
 
-def join(path: Path) -> sqlite3.Connection:
+def join(path: Path, *, threads: bool = False) -> sqlite3.Connection:
     """Open a file that another process has created.
+
+    Args:
+        path: Of the file.
+        threads: The connection will be used by several threads, one at a time.
 
     Raises:
         EvidenceError: If it is missing, damaged, of another version, or no row store.
     """
     if not path.is_file():
         raise EvidenceError(f"the row store {path} does not exist: evaluate first, or give the path it is at")
-    with _opened(path) as connection:
+    with _opened(path, threads=threads) as connection:
         if _version(connection, path) < VERSION:
             raise EvidenceError(f"the row store {path} is of an older version: run once without xdist to upgrade it")
         return connection
+
+
+def upgrade_copy(copy: Path, path: Path, text: StoredText) -> None:
+    """Bring a copy of a store to this version.
+
+    Args:
+        copy: The file.
+        path: What it was copied from, for messages.
+        text: ``HASH``: no text stays in the copy.
+
+    Raises:
+        EvidenceError: If it is damaged, of a newer version, or no row store.
+    """
+    with _opened(copy, path) as connection:
+        _check(connection)
+        if _version(connection, path) == 0:
+            raise EvidenceError(f"{path} is empty, so it is no row store: give another path")
+        with transaction(connection):
+            _upgrade(connection, path)
+        if text is StoredText.HASH:
+            hash_texts(connection)
+        connection.close()
+
+
+def hash_texts(connection: sqlite3.Connection) -> None:
+    """Turn every text into its hash, and forget recorded calls; write the file anew, so that nothing is left."""
+    connection.create_function("hashed", 1, hashed, deterministic=True)
+    connection.create_function("error_class", 1, error_class, deterministic=True)
+    with transaction(connection):
+        changed = connection.execute(
+            "UPDATE prediction SET output = hashed(output), error = error_class(error)"
+            " WHERE output IS NOT hashed(output) OR error IS NOT error_class(error)"
+        ).rowcount
+        changed += connection.execute("DELETE FROM call").rowcount
+    if changed:
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 @contextmanager
@@ -111,19 +177,26 @@ def explained(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+def _opened(path: Path, shown: Path | None = None, *, threads: bool = False) -> Iterator[sqlite3.Connection]:
     """A connection, closed again if what comes next finds the file wanting."""
-    with explained(path):
-        connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
+    with explained(shown or path):
+        connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=not threads)
         try:
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA secure_delete = ON")  # what is replaced by a hash is overwritten
             # SQLite 3.7.0 to 3.51.2 can lose a write when two processes checkpoint at once: only the creator does it.
             connection.execute("PRAGMA wal_autocheckpoint = 0")
             yield connection
         except BaseException:
             connection.close()
             raise
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise sqlite3.DatabaseError(" ".join(found.split()))
 
 
 def _choose_journal(connection: sqlite3.Connection, path: Path) -> None:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 import sqlite3
 import time
-import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
-from pytest_finetune.core.records import Row, RowState, Usage
+from pytest_finetune.core.records import Answered, Row, RowState, Usage
 from pytest_finetune.store import database
+from pytest_finetune.store.limit import keep_within, mark_used
+from pytest_finetune.store.owner import is_dead, new_owner
+from pytest_finetune.store.privacy import StoredText, is_hash, without_text
 
 StoredRow = tuple[Row, float]
 """An answer without its score, and when it was asked for (seconds since 1970)."""
+
+Wanted = Mapping[str, Collection[str]]
+"""Keys of answers, each with the ids of the rows that it is to be scored against."""
 
 LEASE = 30.0  # seconds for which a claim holds unless it is renewed
 CLAIMS = 3  # so many processes may die of a row before it counts as an error
@@ -30,9 +33,13 @@ AND (state IN ('scored', 'format_error') AND asked_at >= :oldest OR state = 'err
 """
 _SAVE = """
 UPDATE prediction SET row_id = ?, stage = ?, repeat = ?, state = ?, output = ?, usage = ?, latency = ?, error = ?,
-served_model = ?, attempts = ?, owner = NULL, lease = 0, claims = 0
+served_model = ?, attempts = ?, task = ?, model = ?, owner = NULL, lease = 0, claims = 0
 WHERE key = ? AND state IS NULL  -- a row that others took over and finished stays as it is
 """
+_FORGET_SCORES = """
+DELETE FROM score
+WHERE key = :key AND key IN (SELECT key FROM prediction WHERE state IS NULL AND output IS NOT :output)
+"""  # of the answer that stood there before, unless it was the same
 _CLAIM = """
 INSERT INTO prediction (key, asked_at, owner, lease, claims) VALUES (:key, :now, :owner, :lease, 1)
 ON CONFLICT (key) DO UPDATE SET state = NULL, asked_at = :now, owner = :owner, lease = :lease, claims = claims + 1
@@ -56,41 +63,71 @@ class Store:
     A row is asked for by whoever claims it. A claim is a lease: it ends with its process, or 30 s after the last
     ``renew``; then others may take the row over. After three processes have died of the same row, it is an error.
 
+    Where only hashes are written down, an answer is written together with its score: without it, it is of no use.
+
     Args:
         connection: To the file.
         path: Of the file, for messages.
         since: Rows that ended in an error before this time are asked again (seconds since 1970).
         oldest: Answers older than this time are asked again.
+        text: What is written down of an answer.
         creator: Whether this process tidies the file up at the end.
+        limit: Bytes that the creator leaves of the file at most, if it can; ``None``: any number.
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, path: Path, *, since: float, oldest: float, creator: bool
+        self,
+        connection: sqlite3.Connection,
+        path: Path,
+        *,
+        since: float,
+        oldest: float,
+        text: StoredText,
+        creator: bool,
+        limit: int | None = None,
     ) -> None:
         self._connection = connection
         self._path = path
-        self._limits = {"since": since, "oldest": oldest}
+        self._times = {"since": since, "oldest": oldest}
+        self._text = text
         self._creator = creator
-        self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
+        self._limit = limit
+        self._owner = new_owner()
+        self._used: set[str] = set()
+        self._unscored: dict[str, Answered] = {}
 
     @classmethod
-    def create(cls, path: Path, *, since: float | None = None, oldest: float = 0.0) -> Store:
+    def create(
+        cls,
+        path: Path,
+        *,
+        since: float | None = None,
+        oldest: float = 0.0,
+        text: StoredText = StoredText.FULL,
+        limit: int | None = None,
+    ) -> Store:
         """Open the store, making it if it is not there: for the process that begins (under xdist, the controller).
 
         Args:
             path: Of the file.
             since: Errors before this time are asked again; ``None``: all errors until now.
             oldest: Answers before this time are asked again.
+            text: ``HASH``: neither answers nor errors are written down, and those that are there become hashes.
+            limit: Bytes. Of a file that is larger at the end, the oldest answers are dropped that no process of
+                this run has used.
 
         Raises:
             EvidenceError: If the file is damaged, of a newer version, or no row store.
         """
-        return cls(database.create(path), path, since=_now(since), oldest=oldest, creator=True)
+        connection = database.create(path, text)
+        return cls(connection, path, since=_now(since), oldest=oldest, text=text, creator=True, limit=limit)
 
     @classmethod
-    def open(cls, path: Path, *, since: float | None = None, oldest: float = 0.0) -> Store:
+    def open(
+        cls, path: Path, *, since: float | None = None, oldest: float = 0.0, text: StoredText = StoredText.FULL
+    ) -> Store:
         """Open the store that another process has created; the arguments are those of ``create``."""
-        return cls(database.join(path), path, since=_now(since), oldest=oldest, creator=False)
+        return cls(database.join(path), path, since=_now(since), oldest=oldest, text=text, creator=False)
 
     def __enter__(self) -> Store:
         return self
@@ -104,52 +141,87 @@ class Store:
         """Give back what is held, and leave one file without a journal beside it, fit for a cache."""
         with database.explained(self._path):
             self.release()
+            mark_used(self._connection, self._used)
             if self._creator:
+                if self._limit is not None:
+                    keep_within(self._connection, self._limit, since=self._times["since"])
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._connection.close()
 
     # --- answers ----------------------------------------------------------------------------------------------
 
-    def read(self, keys: Sequence[str]) -> dict[str, StoredRow]:
-        """Give the answers that need not be asked for again; their rows have no score."""
-        with database.explained(self._path):
-            found = self._connection.execute(_READ, {"keys": json.dumps(keys), **self._limits})
-            return {values[0]: _stored(*values) for values in found}
+    def read(self, wanted: Wanted, metric: str) -> dict[str, StoredRow]:
+        """Give the answers that need not be asked for again; their rows have no score.
 
-    def save(self, rows: Iterable[tuple[str, Row, int]]) -> None:
-        """Keep answers that this process has claimed.
+        An answer of which only the hash is there cannot be scored any more. It is given if it has been.
 
         Args:
-            rows: Each with its key and the number of requests it took.
+            wanted: Keys of answers, each with the ids of the rows that it is to be scored against.
+            metric: The metric's fingerprint.
         """
+        with database.explained(self._path):
+            found = self._connection.execute(_READ, {"keys": json.dumps(list(wanted)), **self._times})
+            rows = {values[0]: _stored(*values) for values in found}
+        hashes = {key for key, (row, _) in rows.items() if row.state is RowState.SCORED and is_hash(row.output)}
+        known = self.scores(list(hashes), metric)
+        usable = {
+            key: row
+            for key, row in rows.items()
+            if key not in hashes or all((key, row_id) in known for row_id in wanted[key])
+        }
+        self._used.update(usable)
+        return usable
+
+    def save(self, answers: Iterable[Answered]) -> None:
+        """Keep answers that this process has claimed."""
+        ready = []
+        for answer in answers:
+            if self._text is StoredText.HASH and answer.row.state is RowState.SCORED:
+                self._unscored[answer.key] = answer
+            else:
+                ready.append(answer)
         with self._writing():
-            self._connection.executemany(_SAVE, [(*_values(row), attempts, key) for key, row, attempts in rows])
+            self._write(ready)
+
+    def kept(self, row: Row) -> Row:
+        """What may be written down of a row, in this file and in any other."""
+        return without_text(row) if self._text is StoredText.HASH else row
+
+    def _write(self, answers: Iterable[Answered]) -> None:
+        kept = [(answer, self.kept(answer.row)) for answer in answers]
+        self._connection.executemany(
+            _FORGET_SCORES, [{"key": answer.key, "output": row.output} for answer, row in kept]
+        )
+        self._connection.executemany(
+            _SAVE,
+            [(*_values(row), answer.attempts, answer.task, answer.model, answer.key) for answer, row in kept],
+        )
 
     # --- leases -----------------------------------------------------------------------------------------------
 
-    def claim(self, keys: Sequence[str], *, limit: int, cap: int) -> tuple[list[str], dict[str, StoredRow]]:
+    def claim(self, wanted: Wanted, metric: str, *, limit: int, cap: int) -> tuple[list[str], dict[str, StoredRow]]:
         """Claim rows to ask for, and learn which ones others have finished.
 
         Args:
-            keys: The rows wanted, in the order in which they are to be asked.
+            wanted: As for `read`, in the order in which they are to be asked.
+            metric: The metric's fingerprint.
             limit: Claim at most so many now.
             cap: Claim none beyond so many held by all processes together.
 
         Returns:
-            The claimed keys, and the finished rows among ``keys``. What is in neither is held by others, or beyond
-            the limits: ask again later.
+            The claimed keys, and the finished rows among those wanted. What is in neither is held by others, or
+            beyond the limits: ask again later.
         """
         now = time.time()
         with self._writing():
             self._end_leases_of_the_dead(now)
-            self._connection.execute(_POISON, {"keys": json.dumps(keys), "claims": CLAIMS, "now": now})
-            done = self.read(keys)
+            self._connection.execute(_POISON, {"keys": json.dumps(list(wanted)), "claims": CLAIMS, "now": now})
+            done = self.read(wanted, metric)
             taken = self._held(now)
-            free = [key for key in keys if key not in done and key not in taken]
+            free = [key for key in wanted if key not in done and key not in taken]
             mine = free[: max(0, min(limit, cap - len(taken)))]
             lease = {"now": now, "owner": self._owner, "lease": now + LEASE}
             self._connection.executemany(_CLAIM, [{"key": key, **lease} for key in mine])
-            self._connection.executemany("DELETE FROM score WHERE key = ?", [(key,) for key in mine])
         return mine, done
 
     def renew(self) -> None:
@@ -161,6 +233,7 @@ class Store:
 
     def release(self) -> None:
         """Give back what this process has claimed and not answered."""
+        self._unscored.clear()
         with self._writing():
             self._connection.execute(
                 "UPDATE prediction SET owner = NULL, lease = 0, claims = claims - 1 WHERE owner = ?", (self._owner,)
@@ -174,7 +247,7 @@ class Store:
         owners = self._connection.execute(
             "SELECT DISTINCT owner FROM prediction WHERE owner IS NOT NULL AND lease >= ?", (now,)
         )
-        dead = [(owner,) for (owner,) in owners if _is_dead(owner)]
+        dead = [(owner,) for (owner,) in owners if is_dead(owner)]
         self._connection.executemany("UPDATE prediction SET lease = 0 WHERE owner = ?", dead)
 
     # --- scores -----------------------------------------------------------------------------------------------
@@ -193,6 +266,7 @@ class Store:
     def save_scores(self, scores: Mapping[tuple[str, str], float], metric: str) -> None:
         """Keep scores, by key and row id."""
         with self._writing():
+            self._write([self._unscored.pop(key) for key in {key for key, _ in scores} & self._unscored.keys()])
             self._connection.executemany(
                 "INSERT OR REPLACE INTO score (key, row_id, metric, value) VALUES (?, ?, ?, ?)",
                 [(key, row_id, metric, value) for (key, row_id), value in scores.items()],
@@ -233,18 +307,3 @@ def _stored(
     except (ValueError, TypeError) as failure:
         raise sqlite3.DatabaseError(f"row {key}: {failure}") from failure
     return Row(row_id, stage, repeat, kept, None, output, used, latency, error, served_model), asked_at
-
-
-def _is_dead(owner: str) -> bool:
-    """Whether the owner was a process of this machine, and has ended."""
-    host, pid, _ = owner.rsplit(":", 2)
-    if host != socket.gethostname() or os.name == "nt":  # there, os.kill would end it
-        return False
-    try:
-        os.kill(int(pid), 0)
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-    except ProcessLookupError:
-        return True
-    except OSError:  # somebody else's process, or a system without /proc
-        return False
-    return state == "Z"  # killed, and its parent has not looked yet

@@ -243,7 +243,7 @@ class Search:
         context = {"lm": lm, "adapter": self.task.make_adapter(), "disable_history": True}
         with quiet(), dspy.context(callbacks=[lost.callback()], **context):
             try:
-                found = self._compile(attach(student, lm), list(trainset), list(valset))
+                found = self._compile(attach(student, lm), list(trainset), list(valset), lost)
             except FinetuneError:
                 raise
             except Exception as error:
@@ -252,20 +252,20 @@ class Search:
         lost.check()
         return attach(found, lm)
 
-    def _compile(self, student: dspy.Module, trainset: list[Any], valset: list[Any]) -> dspy.Module:
+    def _compile(self, student: dspy.Module, trainset: list[Any], valset: list[Any], lost: LostCalls) -> dspy.Module:
         offered = {"trainset": trainset, "valset": valset}
         if callable(self.optimizer):
             teleprompter = self.optimizer(self.task)
         else:
-            options = self._options(_KINDS[self.optimizer])
+            options = self._options(_KINDS[self.optimizer], lost)
             factory = getattr(_dspy(), _KINDS[self.optimizer].name)
             teleprompter = factory(**_taken(factory.__init__, options))
             offered |= _taken(factory.compile, options)
         return teleprompter.compile(student, **_taken(teleprompter.compile, offered))
 
-    def _options(self, kind: _Kind) -> dict[str, Any]:
+    def _options(self, kind: _Kind, lost: LostCalls) -> dict[str, Any]:
         ours = {
-            "metric": for_gepa(self.task.scorer) if kind.name == "GEPA" else for_dspy(self.task.scorer),
+            "metric": for_gepa(self.task.scorer, lost) if kind.name == "GEPA" else for_dspy(self.task.scorer, lost),
             "num_threads": self.concurrency,
             "max_errors": MANY,
             "prompt_model": self.prompt_lm,
@@ -280,16 +280,20 @@ class Search:
         return ours
 
 
-def for_dspy(metric: Metric) -> Callable[..., float]:
-    """The metric as DSPy's optimizers ask it: with a trace, they want to know what may become a demonstration."""
+def for_dspy(metric: Metric, lost: LostCalls) -> Callable[..., float]:
+    """The metric as DSPy's optimizers ask it: with a trace, they want to know what may become a demonstration.
+
+    DSPy takes a metric that fails for a score of 0, so that a judge's failure is noted in ``lost``.
+    """
 
     def judge(example: Any, prediction: Any, trace: Any = None) -> float:
-        return metric(example, prediction) if trace is None else metric.accepts(example, prediction, trace)
+        with lost.noted():
+            return metric(example, prediction) if trace is None else metric.accepts(example, prediction, trace)
 
     return judge
 
 
-def for_gepa(metric: Metric) -> Callable[..., Any]:
+def for_gepa(metric: Metric, lost: LostCalls) -> Callable[..., Any]:
     """The metric as GEPA asks it: five arguments, and a score with words on what was wrong.
 
     The words are the ``feedback`` of the metric's own ``dspy.Prediction``, where it gives one; else what was
@@ -303,7 +307,8 @@ def for_gepa(metric: Metric) -> Callable[..., Any]:
             given.append(metric.function(example, answer, trace))
             return given[-1]
 
-        score = replace(metric, function=listened)(gold, prediction)
+        with lost.noted():
+            score = replace(metric, function=listened)(gold, prediction)
         expected = ", ".join(f"{name}={value!r}" for name, value in gold.labels().items())
         feedback = getattr(given[-1], "feedback", None) or f"Score {score:g}. Expected: {expected}."
         return _dspy().Prediction(score=score, feedback=feedback)

@@ -14,7 +14,7 @@ from pytest_finetune.training.bootstrap import bootstrap_finetune, collect, coun
 from pytest_finetune.training.checkpoints import Checkpoints
 from pytest_finetune.training.jobs import JobFacts, JobRequest, JobRunner
 from pytest_finetune.training.journal import Journal
-from pytest_finetune.training.optimizers import DEV_ROWS, MANY, Optimized, Search, check_optimizer, draw
+from pytest_finetune.training.optimizers import DEV_ROWS, MANY, Optimized, Search, check_optimizer, draw, for_dspy
 from pytest_finetune.training.provider import PREFIX, job_provider
 from pytest_finetune.training.rows import check_adapter, gold_calls, gold_file, written
 from pytest_finetune.training.runs import LostCalls, aloud, quiet
@@ -189,7 +189,9 @@ class _Build:
         weights = bootstrap_finetune(self._traces, self.concurrency)
         failures: list[Exception] = []
         together = dspy.BetterTogether(
-            metric=self.task.scorer, p=_step(search.compile, failures), w=_step(weights.compile, failures)
+            metric=for_dspy(self.task.scorer, lost),
+            p=_step(search.compile, failures),
+            w=_step(weights.compile, failures),
         )
         with quiet(), dspy.context(adapter=self.adapter, callbacks=[lost.callback()], disable_history=True):
             best = together.compile(

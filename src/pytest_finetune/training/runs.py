@@ -11,7 +11,7 @@ from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from pytest_finetune.errors import TrainingError, UsageError
+from pytest_finetune.errors import JudgeError, TrainingError, UsageError
 
 if TYPE_CHECKING:
     import dspy
@@ -141,6 +141,15 @@ class LostCalls:
                     errors.append(f"{type(exception).__name__}: {exception}")
 
         return Listener()
+
+    @contextlib.contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note the failure of a judge, which no callback tells of where only its answer cannot be read."""
+        try:
+            yield
+        except JudgeError as error:
+            self.errors.append(str(error))
+            raise
 
     def check(self) -> None:
         """Say so if calls were lost.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from pytest_finetune import programs
+from pytest_finetune.calls import OverBudget
 from pytest_finetune.endpoints import Endpoint
 from pytest_finetune.errors import TrainingError, UsageError
 from pytest_finetune.lock.file import write_lock
@@ -22,6 +23,7 @@ from pytest_finetune.training.jobs import JobFacts
 from pytest_finetune.training.optimizers import build_prompt_optimized, check_optimizer
 from pytest_finetune.training.recipes import build_finetuned, check_recipe
 from pytest_finetune.workflow.facts import facts_of
+from pytest_finetune.workflow.lines import TRAINING
 from pytest_finetune.workflow.run import Run
 
 if TYPE_CHECKING:
@@ -50,7 +52,13 @@ def build_candidate(run: Run, tasks: Sequence[str], *, report: Callable[[str], N
     run.settings.folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(run.settings.folder / "building.lock", timeout=0):
-            entries = [entry for name in tasks for entry in _Build(run, run.tasks[name], report).entries()]
+            try:
+                entries = [entry for name in tasks for entry in _Build(run, run.tasks[name], report).entries()]
+            except OverBudget as stop:
+                raise TrainingError(
+                    f"not built: {stop}. What was answered is kept: run the same command again with a higher"
+                    " --ft-max-cost"
+                ) from None
             write_lock(run.candidate, run.accepted.with_entries(entries))
     except Timeout:
         raise TrainingError(
@@ -65,8 +73,9 @@ def check_task(run: Run, name: str) -> None:
         UsageError: With what is wrong: the endpoint, the data, the recipe or the optimizer.
     """
     task = run.tasks[name]
-    endpoint = run.settings.endpoint_named(task.endpoint, name)
+    endpoint = run.endpoint(task)
     endpoint.key()
+    run.check_prices(task, [model for model in (task.student, task.teacher) if model])
     program = task.program()
     held = task.dataset.rows("train")[0].fields
     literals = {name: values for name, values in programs.literals_of(program).items() if name in held}
@@ -91,7 +100,7 @@ class _Build:
     def entries(self) -> Iterator[Entry]:
         """The entries of every stage."""
         task, settings = self.task, self.run.settings
-        endpoint = self.run.connections.live(settings.endpoint_named(task.endpoint, task.id))
+        endpoint = self.run.lines.line(self.run.endpoint(task), TRAINING)
         student = endpoint.lm(task.student, **task.decoding())
         strong = endpoint.lm(task.teacher, **task.decoding()) if task.teacher else None
         self._say(f"building its stages with {task.student} on {endpoint.name}")

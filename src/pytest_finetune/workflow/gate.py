@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 
 from pytest_finetune.core import stats
 from pytest_finetune.core.claims import LOCKED, Claim, Reading
-from pytest_finetune.core.gate import check_evidence, check_metric, judge, pair_rows, settle
+from pytest_finetune.core.gate import MAX_MISSING, check_evidence, check_metric, judge, pair_rows, settle
 from pytest_finetune.core.records import Evidence, Measure, Policy, Row, RowState
 from pytest_finetune.core.results import Result, StageScore
 from pytest_finetune.endpoints import Endpoint
-from pytest_finetune.errors import DriftError, EvidenceError, LockError
+from pytest_finetune.errors import DriftError, EvidenceError, LockError, NotEvaluated
 from pytest_finetune.lock.artifacts import Artifacts
 from pytest_finetune.lock.drift import compare, drift_error
 from pytest_finetune.lock.model import Entry, Lock
 from pytest_finetune.task import FINETUNED, Task
+from pytest_finetune.workflow.evaluator import Evaluator, StageRows
 from pytest_finetune.workflow.settings import Settings
-from pytest_finetune.workflow.stages import Evaluator, PinnedStage, StageRows, pinned_stage
+from pytest_finetune.workflow.stages import PinnedStage, pinned_stage
 from pytest_finetune.workflow.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -57,8 +58,36 @@ class Gate:
         """The test rows of a stage, in salted hash order; asked of its endpoint where the store lacks them."""
         if (task, stage) not in self._rows:
             together = {other for name, claim in self.claims if name == task for other in stages_of(claim)}
-            self._evaluate(task, together | {stage})
-        return self._rows[task, stage].rows
+            try:
+                self._evaluate(task, together | {stage})
+            except NotEvaluated:  # of another stage, it may be: this one is judged if it has its rows
+                self._evaluate(task, {stage})
+        rows = self._rows[task, stage].rows
+        absent = sum(row.state is RowState.NOT_RUN for row in rows)
+        if absent > MAX_MISSING * len(rows):
+            raise NotEvaluated(
+                f"not evaluated: {absent} of {len(rows)} test rows of stage {stage!r} of task {task!r} are not"
+                f" recorded, and --ft-offline asks for none: pytest --finetune-models={self.settings.lock.name}"
+            )
+        return rows
+
+    def evaluate(self, task: str, claim: Claim) -> int:
+        """Evaluate this run's share of the rows that a claim looks at.
+
+        Returns:
+            How many rows that are, over its stages.
+
+        Raises:
+            FinetuneError: As `evidence` does, and if a row got no answer.
+        """
+        rows = [row for stage in stages_of(claim) for row in self.rows(task, stage)]
+        lost = [row for row in rows if row.state is RowState.ERROR]
+        if lost:
+            raise EvidenceError(
+                f"{len(lost)} of {len(rows)} rows of this share got no answer, first {lost[0].row_id}"
+                f" ({lost[0].stage}): {lost[0].error}. Run again, which asks only for the missing rows"
+            )
+        return len(rows)
 
     def evidence(self, task: str, claim: Claim) -> Evidence:
         """The paired rows that a claim looks at.
@@ -100,6 +129,7 @@ class Gate:
         return Result(
             task=task,
             claim=str(claim),
+            measure=claim.measure,
             verdict=verdict,
             settlement=settle(verdict, policy.inconclusive),
             inconclusive=policy.inconclusive,
@@ -123,6 +153,8 @@ class Gate:
             format_errors=sum(row.state is RowState.FORMAT_ERROR for row in rows),
             errors=len(rows) - len(values),
             reused=self._rows[task, stage].reused,
+            reused_since=self._rows[task, stage].reused_since,
+            cost=self._rows[task, stage].cost,
         )
 
     def lacks_rows(self, task: str) -> bool:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from pytest_finetune.core.claims import LOCKED, Claim, parse
-from pytest_finetune.endpoints import SANDBOX
+from pytest_finetune.endpoints import SANDBOX, Endpoint
 from pytest_finetune.errors import LockError
+from pytest_finetune.evaluate import Progress
 from pytest_finetune.lock.artifacts import Artifacts
 from pytest_finetune.lock.file import read_lock
 from pytest_finetune.lock.model import Lock
+from pytest_finetune.metrics import Judge
 from pytest_finetune.store import Store
 from pytest_finetune.task import Task
 from pytest_finetune.workflow.connections import Connections
+from pytest_finetune.workflow.evaluator import Evaluator
 from pytest_finetune.workflow.gate import Gate
+from pytest_finetune.workflow.lines import JUDGE, Lines
 from pytest_finetune.workflow.settings import LOCK, Settings
-from pytest_finetune.workflow.stages import Evaluator
 from pytest_finetune.workflow.tasks import Tasks, load_tasks
 
 if TYPE_CHECKING:
@@ -38,15 +42,23 @@ class Run:
         shared: Where the processes of one run tell each other the address of their one sandbox; ``None``: there is
             one process only.
         joins: The process is a worker: the store was made by another.
+        progress: Is told four times a second how far an evaluation is.
     """
 
     def __init__(
-        self, settings: Settings, *, retrain: bool = False, shared: Path | None = None, joins: bool = False
+        self,
+        settings: Settings,
+        *,
+        retrain: bool = False,
+        shared: Path | None = None,
+        joins: bool = False,
+        progress: Callable[[Progress], None] | None = None,
     ) -> None:
         self.settings = settings
         self.retrain = retrain
         self._shared = shared
         self._joins = joins
+        self._progress = progress
         self._open = ExitStack()
 
     @property
@@ -56,8 +68,12 @@ class Run:
 
     @cached_property
     def tasks(self) -> Tasks:
-        """The tasks of the project."""
-        return load_tasks(self.settings.root, self.settings.tasks)
+        """The tasks of the project; the models that their metrics ask are reached through this run."""
+        tasks = load_tasks(self.settings.root, self.settings.tasks)
+        for task in tasks.values():
+            for judge in task.scorer.judges:
+                judge.connect(partial(self._judge, task))
+        return tasks
 
     @cached_property
     def accepted(self) -> Lock:
@@ -80,8 +96,14 @@ class Run:
     @cached_property
     def store(self) -> Store:
         """Where rows are kept."""
-        path = self.settings.folder / STORE
-        return self._open.enter_context(Store.open(path) if self._joins else Store.create(path))
+        path, settings = self.settings.folder / STORE, self.settings
+        if self._joins:
+            store = Store.open(path, oldest=settings.oldest_row, text=settings.store_text)
+        else:
+            store = Store.create(
+                path, oldest=settings.oldest_row, text=settings.store_text, limit=settings.store_limit
+            )
+        return self._open.enter_context(store)
 
     @cached_property
     def connections(self) -> Connections:
@@ -94,6 +116,25 @@ class Run:
         return connections
 
     @cached_property
+    def lines(self) -> Lines:
+        """How judges and training call models, and what all calls cost."""
+        self.store  # noqa: B018  # it makes the file
+        run = self._shared.parent.name if self._shared else uuid4().hex
+        lines = Lines(self.settings, self.connections, self.settings.folder / STORE, run)
+        self._open.callback(lines.close)
+        return lines
+
+    def endpoint(self, task: Task) -> Endpoint:
+        """The endpoint of a task, as the settings name it."""
+        return self.settings.endpoint_named(task.endpoint, task.id)
+
+    def _judge(self, task: Task, judge: Judge) -> dspy.LM:
+        return self.lines.line(self._judged_by(task, judge), JUDGE).lm(judge.model, **judge.decoding())
+
+    def _judged_by(self, task: Task, judge: Judge) -> Endpoint:
+        return self.settings.endpoint_named(judge.endpoint or task.endpoint, task.id)
+
+    @cached_property
     def gate(self) -> Gate:
         """Judges claims: on the candidate if one was built in this run, else on the lock."""
         lock = read_lock(self.candidate) if self.retrain else self.accepted
@@ -103,7 +144,9 @@ class Run:
             lock=lock,
             accepted=self.accepted,
             artifacts=self.artifacts,
-            evaluator=Evaluator(self.settings, self.store, self.connections, self.artifacts),
+            evaluator=Evaluator(
+                self.settings, self.store, self.connections, self.lines, self.artifacts, self._progress
+            ),
             claims=self._claims,
         )
 
@@ -134,10 +177,18 @@ class Run:
         """
         parse(str(claim), stages=self.tasks[task].stages)
         if not self.retrain:
-            for stage in claim.stages:
-                if stage != LOCKED:
-                    self.accepted.entry(task, stage)
+            entries = [self.accepted.entry(task, stage) for stage in claim.stages if stage != LOCKED]
+            self.check_prices(self.tasks[task], [entry.model for entry in entries])
         self._claims.append((task, claim))
+
+    def check_prices(self, task: Task, models: Sequence[str]) -> None:
+        """Refuse a cap where a price is unknown, before anything is asked."""
+        if self.settings.max_cost is None:
+            return
+        for model in models:
+            self.lines.budget(self.endpoint(task)).check(model)
+        for judge in task.scorer.judges:
+            self.lines.budget(self._judged_by(task, judge)).check(judge.model)
 
     def lm(self, task: Task, model: str) -> dspy.LM:
         """A model of a task's endpoint, with the task's decoding.
@@ -146,8 +197,7 @@ class Run:
             UsageError: If the task has no endpoint.
             EndpointError: If it cannot be reached.
         """
-        endpoint = self.settings.endpoint_named(task.endpoint, task.id)
-        return self.connections.live(endpoint).lm(model, **task.decoding())
+        return self.connections.live(self.endpoint(task)).lm(model, **task.decoding())
 
     def share_sandbox(self, tasks: Iterable[str]) -> None:
         """Start the one sandbox that all processes use, where one of these tasks has rows to ask it for."""

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
+from pytest_finetune.core.pricing import OPENAI_PRICES, SANDBOX_PRICES, Price, Prices
 from pytest_finetune.core.records import Inconclusive
 from pytest_finetune.endpoints import SANDBOX, Endpoint
 from pytest_finetune.errors import UsageError
+from pytest_finetune.store.privacy import StoredText
+from pytest_finetune.store.quantities import age, size
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -32,6 +37,9 @@ FOLDER = ".pytest-finetune"
 OPENAI = Endpoint("openai", "https://api.openai.com/v1", api_key_env="OPENAI_API_KEY")
 
 
+Table = TypeVar("Table", bound=BaseModel)
+
+
 class EndpointTable(BaseModel):
     """``[tool.pytest-finetune.endpoints.NAME]``."""
 
@@ -40,6 +48,28 @@ class EndpointTable(BaseModel):
     base_url: str
     api_key_env: str | None = None
     extra_body: dict[str, Any] = Field(default_factory=dict)
+
+
+class PriceTable(BaseModel):
+    """``[tool.pytest-finetune.prices.MODEL]``: US dollars for a million tokens."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: float = Field(ge=0)
+    completion: float = Field(ge=0)
+    training: float | None = Field(None, ge=0)
+
+
+def _read_as(read: Callable[[str], float]) -> Callable[[object], float]:
+    """A validator for what is written with a unit."""
+
+    def validate(value: object) -> float:
+        try:
+            return read(value if isinstance(value, str) else "")
+        except UsageError as error:
+            raise PydanticCustomError("quantity", "{advice}", {"advice": str(error)}) from None
+
+    return validate
 
 
 class _Values(BaseModel):
@@ -56,6 +86,10 @@ class _Values(BaseModel):
     inconclusive: Inconclusive | None = None
     concurrency: int = Field(32, ge=1, le=1024)
     row_timeout: float = Field(120.0, gt=0)
+    max_cost: float | None = Field(None, ge=0)
+    rows_max_age: Annotated[float | None, BeforeValidator(_read_as(age))] = None
+    store_limit: Annotated[int, BeforeValidator(_read_as(size))] = 10**9
+    store_text: StoredText = StoredText.FULL
 
 
 NAMES = tuple(_Values.model_fields)
@@ -77,9 +111,16 @@ class Settings:
         inconclusive: What an inconclusive claim does; ``None``: the claim's own default.
         concurrency: How many calls are in flight at once.
         row_timeout: Seconds after which a row is given up.
+        max_cost: US dollars that the run may cost; ``None``: no limit.
+        rows_max_age: Seconds after which an answer is asked for again; ``None``: never.
+        store_limit: Bytes beyond which the row store drops old answers.
+        store_text: What the row store keeps of answers and errors.
         rebuild_on: The endpoint on which a retrain builds, whatever the tasks name; ``None``: on theirs.
         rebuild: The tasks that a retrain is narrowed to; empty: all that are claimed.
+        offline: Nothing is asked: only what was recorded is judged.
+        shard: Which share of the rows is evaluated, of how many: ``(2, 4)``; ``None``: all, and they are judged.
         endpoints: The endpoints that the table names.
+        own_prices: The prices that the table names, by model.
         origins: For each setting, where its value came from.
     """
 
@@ -93,9 +134,16 @@ class Settings:
     inconclusive: Inconclusive | None
     concurrency: int
     row_timeout: float
+    max_cost: float | None
+    rows_max_age: float | None
+    store_limit: int
+    store_text: StoredText
     rebuild_on: str | None = None
     rebuild: tuple[str, ...] = ()
+    offline: bool = False
+    shard: tuple[int, int] | None = None
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
+    own_prices: Mapping[str, Price] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -104,9 +152,18 @@ class Settings:
         return self.root / FOLDER
 
     @property
+    def oldest_row(self) -> float:
+        """Answers before this time are asked for again (seconds since 1970)."""
+        return 0.0 if self.rows_max_age is None else time.time() - self.rows_max_age
+
+    @property
     def lock(self) -> Path:
         """The lock that is written: the first one given, else the default one."""
         return self.models[0] if self.models else self.root / LOCK
+
+    def prices(self, endpoint: Endpoint) -> Prices:
+        """What the models of an endpoint cost: the user's prices, then ours for the endpoints that they are of."""
+        return self.own_prices, {SANDBOX: SANDBOX_PRICES, OPENAI.name: OPENAI_PRICES}.get(endpoint.name, {})
 
     def endpoint_named(self, name: str | None, task: str) -> Endpoint:
         """The endpoint of a task.
@@ -154,7 +211,7 @@ def read_settings(
     Raises:
         UsageError: If a setting is unknown or of the wrong kind; the message names it and where it was read.
     """
-    table, endpoints = _table(root)
+    table, endpoints, own_prices = _table(root)
     variables = os.environ if environment is None else environment
     sources = (
         ("option", dict(options or {})),
@@ -181,7 +238,7 @@ def read_settings(
         )
     fields = {name: getattr(checked, name) for name in NAMES}
     fields |= {"models": models, "tasks": tuple(checked.tasks)}
-    return Settings(root=root, endpoints=endpoints, origins=origins, **fields)
+    return Settings(root=root, endpoints=endpoints, own_prices=own_prices, origins=origins, **fields)
 
 
 def _existing(path: Path, base: Path, root: Path) -> Path:
@@ -201,23 +258,34 @@ def _checked(values: dict[str, Any], origins: Mapping[str, str]) -> _Values:
         raise UsageError(f"setting {name!r} (from {origins[name]}): {first['msg']}, not {first['input']!r}") from None
 
 
-def _table(root: Path) -> tuple[dict[str, Any], dict[str, Endpoint]]:
+def _table(root: Path) -> tuple[dict[str, Any], dict[str, Endpoint], dict[str, Price]]:
     path = root / "pyproject.toml"
     if not path.exists():
-        return {}, {}
+        return {}, {}, {}
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("pytest-finetune", {})
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: {error}") from None
     table = dict(table)
-    given = table.pop("endpoints", {})
+    endpoints = _entries(path, "endpoints", table.pop("endpoints", {}), EndpointTable)
+    prices = _entries(path, "prices", table.pop("prices", {}), PriceTable)
     unknown = sorted(set(table) - set(NAMES))
     if unknown:
-        raise UsageError(f"{path}: [{TABLE}] has no setting {unknown[0]!r}; known are {', '.join(NAMES)}, endpoints")
+        raise UsageError(
+            f"{path}: [{TABLE}] has no setting {unknown[0]!r}; known are {', '.join(NAMES)}, endpoints, prices"
+        )
+    return (
+        table,
+        {name: Endpoint(name, **entry.model_dump()) for name, entry in endpoints.items()},
+        {name: Price(**entry.model_dump()) for name, entry in prices.items()},
+    )
+
+
+def _entries(path: Path, name: str, given: object, kind: type[Table]) -> dict[str, Table]:
+    """The tables below a name, each of them checked."""
     try:
-        endpoints = TypeAdapter(dict[str, EndpointTable]).validate_python(given)
+        return TypeAdapter(dict[str, kind]).validate_python(given)  # type: ignore[valid-type]  # a class, at run time
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(["endpoints", *map(str, first["loc"])])
+        where = ".".join([name, *map(str, first["loc"])])
         raise UsageError(f"{path}: [{TABLE}] {where}: {first['msg']}") from None
-    return table, {name: Endpoint(name, **entry.model_dump()) for name, entry in endpoints.items()}

@@ -169,17 +169,12 @@ def test_a_metric_stays_itself() -> None:
     assert (as_metric(length_error).name, as_metric(length_error).binary) == ("length_error", None)
 
 
-async def waiting(example: Any, prediction: Any, trace: Any = None) -> bool:  # noqa: ARG001  # wrong on purpose
-    return True
-
-
 @pytest.mark.parametrize(
     ("function", "message"),
     [
         ("exact_match", "metric='exact_match' is not a function"),
         (lambda example: True, "metric <lambda> must take"),  # noqa: ARG005
         (lambda example, prediction: True, r"metric <lambda> must take \(example, prediction, trace=None\)"),  # noqa: ARG005
-        (waiting, "metric waiting is async"),
     ],
 )
 def test_what_is_no_metric_is_refused_at_once(function: Any, message: str) -> None:

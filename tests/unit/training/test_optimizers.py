@@ -10,6 +10,7 @@ from pytest_finetune import metrics
 from pytest_finetune.errors import MissingExtra
 from pytest_finetune.training.bootstrap import count_kept
 from pytest_finetune.training.optimizers import check_optimizer, draw, for_dspy, for_gepa
+from pytest_finetune.training.runs import LostCalls
 
 
 def example(**fields: Any) -> Any:
@@ -34,7 +35,7 @@ def test_drawn_rows_depend_on_the_seed_alone() -> None:
 
 
 def test_dspy_is_told_the_score_and_while_bootstrapping_whether_it_passes() -> None:
-    judge = for_dspy(metrics.token_f1("answer"))
+    judge = for_dspy(metrics.token_f1("answer"), LostCalls("it"))
     gold, half = example(answer="one two three four"), example(answer="one two five six")
     low = example(answer="one five six seven")
     assert judge(gold, half) == 0.5
@@ -50,9 +51,9 @@ def test_gepa_hears_the_metric_s_own_words_or_what_was_expected() -> None:
         return dspy.Prediction(score=row.answer == prediction.answer, feedback="look closer")
 
     gold, wrong = example(answer="a"), example(answer="b")
-    spoken = for_gepa(metrics.as_metric(with_words))(gold, wrong, None, "self", [])
+    spoken = for_gepa(metrics.as_metric(with_words), LostCalls("it"))(gold, wrong, None, "self", [])
     assert (spoken.score, spoken.feedback) == (0.0, "look closer")
-    silent = for_gepa(metrics.exact_match("answer"))(gold, gold, None, None, None)
+    silent = for_gepa(metrics.exact_match("answer"), LostCalls("it"))(gold, gold, None, None, None)
     assert (silent.score, silent.feedback) == (1.0, "Score 1. Expected: answer='a'.")
 
 

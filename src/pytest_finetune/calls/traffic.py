@@ -48,7 +48,7 @@ class Traffic:
     """
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        self.most = most
         self._limit = float(most)
         self._under_way = 0
         self._lowered = 0.0
@@ -81,9 +81,9 @@ class Traffic:
 
     def answered(self) -> None:
         """A request came back well."""
-        if self._limit < self._most:
+        if self._limit < self.most:
             with self._free:
-                self._limit = min(float(self._most), self._limit + 1.0 / self._limit)
+                self._limit = min(float(self.most), self._limit + 1.0 / self._limit)
                 self._free.notify()
 
     def refused(self) -> None:

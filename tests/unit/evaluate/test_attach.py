@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dspy
 
+from pytest_finetune.calls import Calling, Engine, Retries, Traffic
 from pytest_finetune.endpoints import Endpoint
-from pytest_finetune.evaluate.calls import Engine, attach
-from pytest_finetune.evaluate.traffic import Retries, Traffic
+from pytest_finetune.evaluate.attach import attach
 
 ENDPOINT = Endpoint("here", "http://127.0.0.1:9/v1")
 
@@ -19,7 +19,7 @@ class Two(dspy.Module):  # type: ignore[misc]  # dspy ships no types
 
 
 def attached(program: dspy.Module) -> tuple[dspy.Module, list[dspy.LM]]:
-    return attach(program, "baseline", Traffic(2), Retries(), 5.0, 2)
+    return attach(program, "baseline", Calling(Traffic(2), Retries(), 5.0))
 
 
 def test_decoding_is_kept_and_the_connection_is_the_engines() -> None:
@@ -51,7 +51,7 @@ def test_models_with_other_parameters_are_no_exception() -> None:
 
 def test_the_engine_knows_of_its_model_what_the_lm_knew() -> None:
     lm = ENDPOINT.lm("gpt-4o-mini")
-    engine = Engine(lm, Traffic(1), Retries(), 5.0, 1)
+    engine = Engine(lm, Calling(Traffic(1), Retries(), 5.0))
     assert engine.supports_response_schema is lm.supports_response_schema is True
     assert engine.supports_function_calling is lm.supports_function_calling is True
     assert engine.supports_reasoning is lm.supports_reasoning is False

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_finetune.calls.traffic import Stopped, Traffic
 from pytest_finetune.evaluate import Retries
-from pytest_finetune.evaluate.traffic import Stopped, Traffic
 
 
 @given(

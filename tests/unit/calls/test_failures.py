@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_finetune.evaluate.failures import scrubbed
+from pytest_finetune.calls.failures import scrubbed
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,111 @@
+"""What requests cost, and a cap that is never passed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from pytest_finetune.calls.traffic import Stopped
+from pytest_finetune.core.pricing import Prices, price_of
+from pytest_finetune.core.records import Usage
+from pytest_finetune.errors import UsageError
+
+ANSWER = 1024  # tokens that an answer without ``max_tokens`` is taken to have at most
+
+
+class OverBudget(Stopped):
+    """The next request might cost more than is left. Not an Exception, so that no program goes on without it."""
+
+
+class Ledger(Protocol):
+    """Adds up what all processes of a run spend; `pytest_finetune.store.Spending` is one."""
+
+    def reserve(self, dollars: float, *, cap: float) -> bool:
+        """Book an amount in advance, if the sum then stays within the cap."""
+        ...
+
+    def settle(self, reserved: float, actual: float) -> None:
+        """Put what was spent in the place of what was booked."""
+        ...
+
+    def spent(self) -> float:
+        """What was spent and booked by all processes."""
+        ...
+
+
+class Budget:
+    """Prices requests; with a cap, none is sent that might pass it.
+
+    Args:
+        prices: See `price_of`.
+        cap: US dollars that the run may cost; None: no limit.
+        ledger: Needed for a cap.
+    """
+
+    def __init__(self, prices: Prices = (), *, cap: float | None = None, ledger: Ledger | None = None) -> None:
+        self._prices = prices
+        self._cap = cap
+        self._ledger = ledger
+
+    def cost(self, model: str, prompt_tokens: int, completion_tokens: int) -> float | None:
+        """US dollars of an answer; None where the model's price is unknown."""
+        price = price_of(model, self._prices)
+        return None if price is None else price.of(prompt_tokens, completion_tokens)
+
+    def check(self, model: str) -> None:
+        """Refuse a cap on what has no price, before anything is sent.
+
+        Raises:
+            UsageError: If there is a cap, and the model's price is unknown.
+        """
+        if self._cap is not None and price_of(model, self._prices) is None:
+            raise UsageError(
+                f"--ft-max-cost needs the price of {model!r}, which is unknown: add"
+                f' [tool.pytest-finetune.prices."{model}"] with prompt and completion, in US dollars for a million'
+                " tokens, to pyproject.toml"
+            )
+
+    @contextmanager
+    def booked(self, request: Any) -> Iterator[Callable[[Usage | None], None]]:
+        """Set aside what a request may cost, for as long as it is under way.
+
+        Args:
+            request: A ``dspy.lm15.Request``.
+
+        Yields:
+            What is to be told the usage of the answer. A request that gets no answer is taken to have cost all that
+            was set aside, unless the endpoint refused it.
+
+        Raises:
+            OverBudget: It might cost more than is left.
+        """
+        if self._cap is None or self._ledger is None:
+            yield lambda _: None
+            return
+        most = self._most(request)
+        if not self._ledger.reserve(most, cap=self._cap):
+            raise OverBudget(
+                f"the next request may cost ${most:.4f}, and ${self._ledger.spent():.4f} of the cap of"
+                f" ${self._cap:g} are spent or set aside"
+            )
+        actual = most
+
+        def bill(usage: Usage | None) -> None:
+            nonlocal actual
+            actual = most if usage is None or usage.cost is None else usage.cost
+
+        try:
+            yield bill
+        except Exception as error:
+            if getattr(error, "status", None) is not None:
+                actual = 0.0
+            raise
+        finally:
+            self._ledger.settle(most, actual)
+
+    def _most(self, request: Any) -> float:
+        """What a request may cost at most: no token is shorter than a byte of the prompt."""
+        prompt = sum(len(str(part).encode()) for part in (request.system or "", *request.messages))
+        answer = request.config.max_tokens or ANSWER
+        return self.cost(request.model, prompt, answer) or 0.0

@@ -1,0 +1,89 @@
+"""How the models of a run are called: one limit for each endpoint, one cap over all, one record of what was paid."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pytest_finetune.calls import Budget, Calling, Line, Traffic
+from pytest_finetune.calls.records import Replay
+from pytest_finetune.endpoints import Endpoint
+from pytest_finetune.errors import NotEvaluated
+from pytest_finetune.store import Calls, Spending
+from pytest_finetune.workflow.connections import Connections
+from pytest_finetune.workflow.settings import Settings
+
+JUDGE = "judge"
+TRAINING = "training"
+
+
+@dataclass
+class Lines:
+    """The lines of one run, each made when it is first needed.
+
+    Args:
+        settings: Concurrency, time-outs, prices and the cap.
+        connections: The endpoints.
+        store: The file in which answers and spending are kept; the row store has made it.
+        run: A name that all processes of the run share.
+    """
+
+    settings: Settings
+    connections: Connections
+    store: Path
+    run: str
+    _lines: dict[tuple[str, str], Line] = field(default_factory=dict)
+    _calls: Calls | None = None
+    _spending: Spending | None = None
+    _open: ExitStack = field(default_factory=ExitStack)
+
+    def line(self, endpoint: Endpoint, purpose: str) -> Line:
+        """A line to an endpoint.
+
+        Args:
+            endpoint: As the settings name it.
+            purpose: ``training`` or ``judge``; what was asked for the one is not found by the other.
+
+        Raises:
+            NotEvaluated: If the run is offline.
+            EndpointError: If it cannot be reached.
+        """
+        key = (endpoint.name, purpose)
+        if key not in self._lines:
+            if self.settings.offline:
+                raise NotEvaluated(f"not evaluated: --ft-offline asks nothing, so {endpoint.name!r} cannot judge")
+            calling = Calling(
+                Traffic(max(1, self.settings.concurrency // _workers())),
+                timeout=self.settings.row_timeout,
+                budget=self.budget(endpoint),
+                replay=Replay(self._records(), purpose),
+            )
+            self._lines[key] = Line.to(self.connections.live(endpoint), calling)
+        return self._lines[key]
+
+    def budget(self, endpoint: Endpoint) -> Budget:
+        """What the models of an endpoint cost, under the run's cap."""
+        cap = self.settings.max_cost
+        if cap is not None and self._spending is None:
+            self._spending = self._open.enter_context(Spending(self.store, self.run))
+        return Budget(self.settings.prices(endpoint), cap=cap, ledger=self._spending)
+
+    def _records(self) -> Calls:
+        if self._calls is None:
+            self._calls = self._open.enter_context(
+                Calls(self.store, oldest=self.settings.oldest_row, text=self.settings.store_text)
+            )
+        return self._calls
+
+    def close(self) -> None:
+        """Let no further request begin, and close the files."""
+        for line in self._lines.values():
+            line.calling.traffic.stop()
+        self._open.close()
+
+
+def _workers() -> int:
+    """How many processes of pytest-xdist share a limit; leases share that of the rows themselves."""
+    return int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))

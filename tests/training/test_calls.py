@@ -1,0 +1,138 @@
+"""The calls of a build: retried, recorded, replayed, and never lost."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.training.conftest import Report, make_task
+from tests.training.test_recipes import build
+
+from pytest_finetune.calls import Budget, Calling, Line, OverBudget, Retries, Traffic
+from pytest_finetune.calls.records import Replay
+from pytest_finetune.core.pricing import SANDBOX_PRICES
+from pytest_finetune.endpoints import Endpoint
+from pytest_finetune.sandbox import Fault, FaultKind, Sandbox
+from pytest_finetune.store import Calls, Spending, Store
+from pytest_finetune.training.optimizers import build_prompt_optimized
+
+FAULTS = [
+    Fault(kind=kind, operation="create_chat_completion", rate=0.05, seconds=seconds)
+    for kind, seconds in (
+        (FaultKind.RATE_LIMIT, 0.05),
+        (FaultKind.SERVER_ERROR, 0.0),
+        (FaultKind.DROP, 0.0),
+        (FaultKind.HANG, 20.0),
+    )
+]
+
+
+def line_to(endpoint: Endpoint, calls: Calls, budget: Budget | None = None, timeout: float = 10.0) -> Line:
+    quick = Retries(first=0.02)
+    return Line.to(endpoint, Calling(Traffic(32), quick, timeout, budget or Budget(), Replay(calls, "training")))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.sqlite"
+    Store.create(path).close()
+    return path
+
+
+@pytest.fixture
+def calls(store: Path) -> Iterator[Calls]:
+    with Calls(store) as opened:
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def _counted_anew(sandbox: Sandbox) -> None:
+    sandbox.forget_requests()
+
+
+def chats(sandbox: Sandbox) -> int:
+    count: int = sandbox.request_counts()["total"]
+    return count
+
+
+def test_faults_while_bootstrapping_leave_the_training_file_as_it_was(
+    sandbox: Sandbox, endpoint: Endpoint, journal: Path, calls: Calls, report: Report
+) -> None:
+    task = make_task(recipe_options={"source": "baseline"}, seed=11)
+    calm = build(task, endpoint, journal, report)
+    sandbox.set_faults(*FAULTS)
+    elsewhere = journal.parent / "elsewhere" / "jobs.jsonl"
+    stormy = build(task, line_to(endpoint, calls, timeout=0.5), elsewhere, report, concurrency=32)
+    assert stormy.training_file == calm.training_file
+    assert stormy.validation_file == calm.validation_file
+
+
+@pytest.mark.parametrize("optimizer", ["labeled_few_shot", "bootstrap_random_search", "miprov2"])
+def test_a_search_that_is_run_again_asks_nothing_again(
+    sandbox: Sandbox, endpoint: Endpoint, store: Path, report: Report, optimizer: str
+) -> None:
+    options = {"num_trials": 2, "num_candidates": 2} if optimizer == "miprov2" else {}
+    task = make_task(optimizer=optimizer, optimizer_options=options, seed=12)
+
+    def search() -> Any:
+        with Calls(store) as calls:
+            lm = line_to(endpoint, calls).lm(task.student, **task.decoding())
+            return build_prompt_optimized(
+                task, lm, trainset=task.dataset.train, devset=task.dataset.dev, report=report, concurrency=1
+            )
+
+    first = search()
+    assert chats(sandbox) > 0
+    before = chats(sandbox)
+    again = search()
+    assert chats(sandbox) == before
+    assert (again.dev_baseline, again.dev_optimized) == (first.dev_baseline, first.dev_optimized)
+
+
+SCRIPT = """
+import sys; from pathlib import Path
+from pytest_finetune.endpoints import Endpoint; from pytest_finetune.store import Calls
+from tests.training.conftest import make_task; from tests.training.test_calls import line_to
+from tests.training.test_recipes import build
+with Calls(Path(sys.argv[2])) as calls:
+    line = line_to(Endpoint("sandbox", sys.argv[1]), calls)
+    build(make_task(recipe_options={"source": "baseline"}, seed=13), line, Path(sys.argv[3]), print, concurrency=4)
+"""
+
+
+def test_a_build_that_is_killed_repeats_nothing_that_it_paid_for(
+    sandbox: Sandbox, endpoint: Endpoint, store: Path, journal: Path
+) -> None:
+    command = [sys.executable, "-c", SCRIPT, endpoint.base_url, str(store), str(journal)]
+    root = Path(__file__).parents[2]
+    sandbox.set_faults(Fault(kind=FaultKind.SLOW, operation="create_chat_completion", seconds=0.1))
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        end = time.monotonic() + 60
+        while chats(sandbox) < 20 and time.monotonic() < end:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    sandbox.set_faults()
+    assert 20 <= chats(sandbox) < 60
+    subprocess.run(command, cwd=root, check=True, stdout=subprocess.DEVNULL)
+    assert chats(sandbox) <= 60 + 4  # what was in flight, at most
+
+
+def test_a_cap_stops_a_build_and_what_was_answered_is_kept(
+    sandbox: Sandbox, endpoint: Endpoint, store: Path, journal: Path, calls: Calls, report: Report
+) -> None:
+    task = make_task(recipe_options={"source": "baseline"}, seed=14)
+    with Spending(store, "one") as ledger:
+        line = line_to(endpoint, calls, Budget([SANDBOX_PRICES], cap=0.002, ledger=ledger))
+        with pytest.raises(OverBudget, match=r"of the cap of \$0\.002"):
+            build(task, line, journal, report, concurrency=4)
+        assert 0 < ledger.spent() <= 0.002
+    asked = chats(sandbox)
+    build(task, line_to(endpoint, calls), journal, report)
+    assert 0 < asked < 60
+    assert chats(sandbox) == 60
