@@ -126,8 +126,9 @@ def test_an_answer_that_was_scored_against_two_rows_is_written_twice(stored: Com
 
 def test_csv_has_the_same_columns_and_no_formula(stored: Command, tmp_path: Path) -> None:
     assert stored("rows", "export", "--format", "csv", "-o", "rows.csv").out == ""
-    text = (tmp_path / "rows.csv").read_text(encoding="utf-8")
+    text = (tmp_path / "rows.csv").read_bytes().decode()
     read = {row["key"]: row for row in csv.DictReader(io.StringIO(text))}
+    assert "\r" not in text
     names = json.loads(stored("rows", "export").out.splitlines()[0]).keys()
     assert list(read["key 0"]) == list(names)
     assert read["key 2"]["output"] == "'=1+1"
@@ -161,6 +162,15 @@ def test_pruning_asks_first(stored: Command, snapshot: SnapshotAssertion, typed:
     done = CliRunner().invoke(commands, ["rows", "prune", "--stage", "finetuned"], input=typed)
     assert done.output == snapshot
     assert len(keys(stored)) == left
+
+
+def test_an_answer_with_two_rows_is_deleted_once_and_leaves_no_trace(stored: Command, tmp_path: Path) -> None:
+    with Store.create(tmp_path / STORE) as store:
+        store.save_scores({("key 0", "relabelled"): 0.0}, "exact")
+    done = stored("rows", "prune", "--model", "small", "--state", "scored", "--yes")
+    assert done.out.splitlines()[0] == "Answers to delete: 1, of them"
+    assert b"billing" not in (tmp_path / STORE).read_bytes()
+    assert [file.name for file in (tmp_path / STORE).parent.iterdir()] == ["rows.sqlite"]
 
 
 def test_pruning_all_is_never_meant_by_saying_nothing(stored: Command) -> None:

@@ -6,11 +6,12 @@
     relation   = ( ">=" | "<=" )
     side       = [ number "*" ] reading [ margin ] | number
     reading    = stage | measure "(" stage ")"                "finetuned" is short for "score(finetuned)"
+    measure    = ( "score" | "format_errors" | "cost" | "tokens" | "latency" ) [ "_p" percentile ]
     margin     = ( "-" | "+" ) number                         after the last side only
 
 ``finetuned >= baseline - 0.01`` allows 0.01 less, ``cost(a) <= cost(b) + 0.01`` 0.01 more, and with the
 sign turned round a claim asks for that much better. ``locked`` stands for the rows last accepted for the other
-side's stage.
+side's stage. ``latency_p95(a)`` is the 95th percentile in the place of the mean.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from pytest_finetune.errors import ClaimError
 LOCKED = "locked"
 LADDER = ("baseline", "prompt_optimized", "finetuned")
 
+_PERCENTILE = re.compile(r"_p[1-9]\d?$")
+
 Relation = Literal[">=", "<="]
 _RELATIONS: dict[str, Relation] = {">=": ">=", "<=": "<="}
 _TOKEN = re.compile(
@@ -43,9 +46,11 @@ class Reading:
     stage: str
     measure: Measure = Measure.SCORE
     factor: float = 1.0
+    percentile: int | None = None
 
     def __str__(self) -> str:
-        name = self.stage if self.measure is Measure.SCORE else f"{self.measure}({self.stage})"
+        of = "" if self.percentile is None else f"_p{self.percentile}"
+        name = self.stage if self.measure is Measure.SCORE else f"{self.measure}{of}({self.stage})"
         return name if self.factor == 1 else f"{_figure(self.factor)} * {name}"
 
 
@@ -70,6 +75,11 @@ class Claim:
     def measure(self) -> Measure:
         """What both sides are measured by."""
         return self.left.measure
+
+    @property
+    def percentile(self) -> int | None:
+        """Which percentile of the measure both sides are compared by; None for the mean."""
+        return self.left.percentile
 
     @property
     def uses_locked(self) -> bool:
@@ -191,15 +201,23 @@ class _Parser:
         token = self._expect("name", "a stage, a measure or a number")
         if self._next.text != "(":
             return Reading(self._known_stage(token), factor=factor)
-        measures = [measure.value for measure in Measure]
-        if token.text not in measures:
-            self._fail(f"unknown measure {token.text!r}.{_hint(token.text, measures, 'Measures')}", token)
+        measure, percentile = self._measure(token)
         self._take()
         stage = self._known_stage(self._expect("name", "a stage"))
         if self._next.text != ")":
             self._fail("expected ')'", self._next)
         self._take()
-        return Reading(stage, Measure(token.text), factor)
+        return Reading(stage, measure, factor, percentile)
+
+    def _measure(self, token: _Token) -> tuple[Measure, int | None]:
+        name, _, percentile = token.text.partition("_p") if _PERCENTILE.search(token.text) else (token.text, "", "")
+        measures = [measure.value for measure in Measure]
+        if name not in measures:
+            self._fail(f"unknown measure {name!r}.{_hint(name, measures, 'Measures')}", token)
+        measure = Measure(name)
+        if percentile and measure.bounded:
+            self._fail(f"{measure} is compared by its mean: percentiles are for cost, tokens and latency", token)
+        return measure, int(percentile) if percentile else None
 
     def _known_stage(self, token: _Token) -> str:
         if self._stages is not None and token.text not in {*self._stages, LOCKED}:
@@ -231,8 +249,9 @@ class _Parser:
             self._fail("two numbers are compared: one side must be a stage", left.place)
         if isinstance(b, float):
             self._check_bar(a, left.place, b, right.place)
-        elif a.measure is not b.measure:
-            self._fail(f"{b.measure} is compared with {a.measure}: both sides need one measure", right.place)
+        elif (a.measure, a.percentile) != (b.measure, b.percentile):
+            both = f"{right.place.text} is compared with {left.place.text}"
+            self._fail(f"{both}: both sides need one measure", right.place)
         elif a.stage == b.stage:
             self._fail(f"{a.stage!r} is compared with itself", right.place)
         if a.measure.bounded and margin is not None and abs(margin) >= 1:

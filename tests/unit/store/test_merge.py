@@ -132,6 +132,14 @@ def test_where_hashes_are_kept_no_text_comes_in(folder: Path) -> None:
         assert list(read(store, "k", metric="m")) == ["k"]
 
 
+def test_of_two_copies_the_one_that_can_be_read_is_kept(folder: Path) -> None:
+    paths = [make(folder / "full", {"k": EARLY}), make(folder / "hashed", {"k": EARLY}, StoredText.HASH)]
+    for order in (paths, paths[::-1]):
+        into = folder / f"into {order[0].name}"
+        assert merge(into, order) == Merged((1, 1), total=1, differed=0)
+        assert content(into)[0][0][2] == "early"
+
+
 def test_sources_of_schema_1_are_read_and_no_source_is_changed(folder: Path) -> None:
     old = folder / "old"
     connection = sqlite3.connect(old)
