@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pytest_finetune import metrics
     from pytest_finetune.dataset import Dataset
-    from pytest_finetune.task import Task
+    from pytest_finetune.task import Suite, Task
 
-__all__ = ["Dataset", "Task", "metrics"]
+__all__ = ["Dataset", "Suite", "Task", "metrics"]
 
-_HOMES = {"Dataset": "pytest_finetune.dataset", "Task": "pytest_finetune.task"}
+_HOMES = {
+    "Dataset": "pytest_finetune.dataset",
+    "Suite": "pytest_finetune.task",
+    "Task": "pytest_finetune.task",
+}
 
 
 def __getattr__(name: str) -> Any:

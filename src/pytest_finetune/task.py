@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_finetune.dataset import Dataset
+from pytest_finetune.dataset import ALL, DataRow, Dataset
 from pytest_finetune.errors import UsageError
 from pytest_finetune.metrics import Metric, as_metric
 
@@ -22,6 +23,39 @@ TEACHER = "teacher"
 ADAPTERS = ("chat", "json", "xml")
 
 Program = Callable[[], "dspy.Module"]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Another dataset that a task's stages are held to: what they must not forget, or must never do.
+
+    Args:
+        dataset: All of its rows are asked, whatever their split: nothing is built from them.
+        metric: As the task's; ``None``: the task's own.
+        program: Makes another program, which each stage's model runs as it is; ``None``: each stage's own program,
+            with its prompts.
+    """
+
+    dataset: Dataset
+    metric: Metric | Callable[..., Any] | None = None
+    program: Program | None = None
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Rows that claims look at, and what scores them.
+
+    Attributes:
+        rows: In salted hash order.
+        metric: Scores the answers.
+        program: What each stage's model runs in the place of its own program; ``None``: its own.
+        fingerprint: Of the rows, whatever their order.
+    """
+
+    rows: Sequence[DataRow]
+    metric: Metric
+    program: Program | None
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -51,6 +85,7 @@ class Task:
         hyperparameters: Of the fine-tuning job, such as ``{"n_epochs": 3}``.
         suffix: What the fine-tuned model's id is to contain; ``None``: the task's name.
         seed: Of the optimizer and the job.
+        suites: Other datasets by name, for claims with ``on=``: a `Suite`, or a dataset alone.
 
     Raises:
         UsageError: If an argument is of the wrong kind.
@@ -74,6 +109,7 @@ class Task:
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     suffix: str | None = None
     seed: int = 0
+    suites: Mapping[str, Dataset | Suite] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         who = f"Task {self.name!r}" if self.name else "Task"
@@ -98,6 +134,11 @@ class Task:
         if self.name is None:
             object.__setattr__(self, "name", name)
         object.__setattr__(self, "dataset", self.dataset.resolve(folder))
+        found = {
+            name: replace(suite, dataset=suite.dataset.resolve(folder))
+            for name, suite in self._named_suites().items()
+        }
+        object.__setattr__(self, "suites", found)
 
     @property
     def scorer(self) -> Metric:
@@ -120,6 +161,33 @@ class Task:
     def stages(self) -> tuple[str, ...]:
         """The names that claims on this task may use."""
         return (BASELINE, PROMPT_OPTIMIZED, FINETUNED, *([TEACHER] if self.teacher else []))
+
+    def held_out(self, suite: str | None = None) -> HeldOut:
+        """The rows of the test split, or of a suite.
+
+        Raises:
+            UsageError: If there is no such suite.
+            DatasetError: If the data cannot be read.
+        """
+        if suite is None:
+            return HeldOut(self.dataset.rows("test"), self.scorer, None, self.dataset.fingerprint("test"))
+        suites = self._named_suites()
+        if suite not in suites:
+            close = difflib.get_close_matches(suite, suites, n=1)
+            hint = f": did you mean {close[0]!r}?" if close else f"; there are: {', '.join(suites) or 'none'}"
+            raise UsageError(f"task {self.id!r} has no suite {suite!r}{hint}")
+        chosen = suites[suite]
+        metric = self.scorer if chosen.metric is None else as_metric(chosen.metric)
+        return HeldOut(chosen.dataset.rows(ALL), metric, chosen.program, chosen.dataset.fingerprint(ALL))
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Its metric, and those of its suites."""
+        own = [suite.metric for suite in self._named_suites().values() if suite.metric is not None]
+        return (self.scorer, *map(as_metric, own))
+
+    def _named_suites(self) -> dict[str, Suite]:
+        return {name: suite if isinstance(suite, Suite) else Suite(suite) for name, suite in self.suites.items()}
 
     def decoding(self) -> dict[str, Any]:
         """The decoding parameters that are set, in DSPy's names."""

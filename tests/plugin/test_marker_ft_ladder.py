@@ -103,7 +103,7 @@ def test_what_the_marker_takes_is_told_by_pytest(project: Project) -> None:
     ("arguments", "message"),
     [
         ("", "@pytest.mark.ft_ladder: missing 1 required positional argument: 'task'"),
-        ("pytest", "a task is named by text, not <module 'pytest'"),
+        ("pytest", "task=<module 'pytest'"),
         ("'tickets', min_scor=0.5", "@pytest.mark.ft_ladder: got an unexpected keyword argument 'min_scor'"),
         ("'tickets', min_score=85", "score lies in [0, 1]: did you mean 0.85?"),
         ("'tickets', margin='2 %'", "margin='2 %' is not a number"),

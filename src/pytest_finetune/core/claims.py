@@ -19,12 +19,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import pairwise
 from typing import Literal, NoReturn
 
-from pytest_finetune.core.records import Measure
+from pytest_finetune.core.records import Measure, Scope
 from pytest_finetune.errors import ClaimError
 
 LOCKED = "locked"
@@ -100,6 +100,24 @@ class Claim:
             return f"{self.left} {self.relation} {right}"
         sign = "-" if (self.relation == ">=") == (self.margin >= 0) else "+"
         return f"{self.left} {self.relation} {right} {sign} {_figure(abs(self.margin))}"
+
+
+@dataclass(frozen=True, slots=True)
+class ScopedClaim:
+    """A claim of a task, and the rows that it looks at.
+
+    Args:
+        task: The task's name.
+        claim: What must hold.
+        scope: On which rows.
+    """
+
+    task: str
+    claim: Claim
+    scope: Scope = field(default_factory=Scope)
+
+    def __str__(self) -> str:
+        return f"{self.claim}{self.scope}"
 
 
 def parse(text: str, *, stages: Collection[str] | None = None) -> tuple[Claim, ...]:

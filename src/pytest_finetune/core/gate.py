@@ -1,11 +1,10 @@
-"""From rows to evidence, from evidence to a verdict, from a verdict to what it does to the test."""
+"""From evidence to a verdict, and from a verdict to what it does to the test."""
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from pytest_finetune.core import stats
@@ -13,144 +12,15 @@ from pytest_finetune.core.claims import Claim, Reading
 from pytest_finetune.core.records import (
     Evidence,
     Inconclusive,
-    Measure,
     Method,
     Outcome,
     Pair,
+    Part,
     Policy,
-    Row,
     Settlement,
+    Tier,
     Verdict,
 )
-from pytest_finetune.errors import EvidenceError
-
-MAX_MISSING = 0.02  # a larger share of missing pairs, and there is no verdict
-
-
-# --- evidence ---
-
-
-def pair_rows(
-    claim: Claim,
-    left: Iterable[Row],
-    right: Iterable[Row] = (),
-    *,
-    row_ids: Sequence[str],
-    groups: Mapping[str, str] | None = None,
-    same_model: bool = False,
-    same_program: bool = False,
-) -> Evidence:
-    """Pair the rows of a claim's two sides.
-
-    Args:
-        claim: What is to be judged.
-        left: Rows of the left side's stage, in any order.
-        right: Rows of the right side's stage (for ``locked``: the rows last accepted); none against a number.
-        row_ids: Every row of the dataset, in salted hash order.
-        groups: Row id -> cluster, where the dataset has a group field.
-        same_model: Both sides are served by the same model.
-        same_program: Both sides run the same program state.
-
-    Returns:
-        The evidence. Repeats are averaged; a row of which any repeat lacks a value counts as missing.
-    """
-    mine, theirs = _by_row(left), _by_row(right)
-    pairs, missing = list[Pair](), list[str]()
-    for row_id in row_ids:
-        a = _mean_value(mine.get(row_id, ()), claim.measure)
-        bar = claim.right
-        b = _mean_value(theirs.get(row_id, ()), claim.measure) if isinstance(bar, Reading) else bar
-        if a is None or b is None:
-            missing.append(row_id)
-        else:
-            pairs.append(Pair(row_id, a, b, (groups or {}).get(row_id)))
-    return Evidence(
-        pairs=tuple(pairs),
-        missing=tuple(missing),
-        same_model=same_model,
-        same_program=same_program,
-        same_outputs=bool(pairs)
-        and all(_same_outputs(mine[pair.row_id], theirs.get(pair.row_id, ())) for pair in pairs),
-    )
-
-
-def _by_row(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    found: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        found[row.row_id].append(row)
-    return found
-
-
-def _mean_value(repeats: Sequence[Row], measure: Measure) -> float | None:
-    values = [value for row in repeats if (value := row.value(measure)) is not None]
-    return fmean(values) if values and len(values) == len(repeats) else None
-
-
-def _same_outputs(left: Iterable[Row], right: Iterable[Row]) -> bool:
-    """Whether both gave the same answers, repeat by repeat; answers that were not kept are not the same."""
-    a, b = ([row.output for row in sorted(side, key=lambda row: row.repeat)] for side in (left, right))
-    return a == b and None not in a
-
-
-def check_evidence(claim: Claim, evidence: Evidence) -> None:
-    """Refuse evidence that no verdict may rest on.
-
-    Raises:
-        EvidenceError: No rows; more than `MAX_MISSING` of the pairs missing; a value that is not finite, or
-            a score outside [0, 1]; or different models with identical outputs on every row (unless ``locked``).
-    """
-    if not evidence.n_expected:
-        raise EvidenceError(f"'{claim}': there is no row to judge it on. Give the dataset a test split with rows.")
-    if evidence.n_missing > MAX_MISSING * evidence.n_expected:
-        raise EvidenceError(_missing_message(claim, evidence))
-    top = 1.0 if claim.measure.bounded else math.inf
-    for pair in evidence.pairs:
-        for value in (pair.left, pair.right):
-            if not (math.isfinite(value) and 0 <= value <= top):
-                raise EvidenceError(
-                    f"'{claim}': row {pair.row_id} has the {claim.measure} {value!r}; it must be a finite "
-                    f"number {'in [0, 1]: mend the metric' if claim.measure.bounded else 'of at least 0'}."
-                )
-    if evidence.same_outputs and not evidence.same_model and not claim.uses_locked:
-        raise EvidenceError(
-            f"'{claim}': two different models gave identical outputs on all {len(evidence.pairs)} rows: one "
-            "of them was probably never called. Check the model ids of both stages, and the endpoint's cache."
-        )
-
-
-def _missing_message(claim: Claim, evidence: Evidence) -> str:
-    where = "both sides" if isinstance(claim.right, Reading) else "the left side"
-    advice = f"The endpoint did not report {claim.measure}, or its price is unknown."
-    if claim.measure.bounded:
-        advice = "A provider's error is never a score: run again, which asks only for the missing rows."
-    return (
-        f"'{claim}': {evidence.n_missing} of {evidence.n_expected} rows have no {claim.measure} on {where} (first: "
-        f"{', '.join(evidence.missing[:3])}); a verdict allows {MAX_MISSING:.0%}. {advice}"
-    )
-
-
-def check_metric(rows: Iterable[Row]) -> None:
-    """Refuse a metric that gives one and the same score to every row of every stage.
-
-    Args:
-        rows: All rows of all stages of one task. One stage alone may be perfect: nothing follows from it.
-
-    Raises:
-        EvidenceError: The metric is constant over two or more stages.
-    """
-    scores, stages = set[float](), set[str]()
-    for row in rows:
-        if (score := row.value(Measure.SCORE)) is not None:
-            scores.add(score)
-            stages.add(row.stage)
-    if len(scores) == 1 and len(stages) > 1:
-        raise EvidenceError(
-            f"the metric gave {scores.pop():g} to every row of {', '.join(sorted(stages))}: it cannot tell "
-            "them apart, so that no comparison means anything. Check the metric, or take a harder test split."
-        )
-
-
-# --- verdict ---
 
 
 def judge(claim: Claim, evidence: Evidence, policy: Policy) -> Verdict:
@@ -165,9 +35,42 @@ def judge(claim: Claim, evidence: Evidence, policy: Policy) -> Verdict:
     show; against ``locked`` only if no row differs.
     """
     case = _Case.of(claim, evidence, policy)
-    if case.by_identity(evidence):
-        return case.verdict(Method.IDENTITY, stats.Decision(above=True, below=False, lower=0.0, upper=0.0))
-    return case.verdict(*case.decide())
+    verdict = case.verdict(*case.decide())
+    names = sorted({pair.part for pair in evidence.pairs if pair.part is not None})
+    cases = {name: _Case.of(claim, _part(evidence, name), policy) for name in names}
+    return _in_parts(verdict, cases) if cases else verdict
+
+
+def _part(evidence: Evidence, name: str) -> Evidence:
+    return replace(evidence, pairs=tuple(pair for pair in evidence.pairs if pair.part == name), missing=())
+
+
+def _in_parts(whole: Verdict, cases: Mapping[str, _Case]) -> Verdict:
+    """Judge each slice: all must hold, so each PASS is at full alpha; any may fail, so FAILs are corrected (Holm)."""
+    decided = [case.decide() for case in cases.values()]
+    strict = whole.alpha / len(cases)  # what a betting test must aim at to survive Holm
+    p_values = [replace(case, alpha=strict).decide()[1].p_below for case in cases.values()]
+    failed = stats.holm(p_values, whole.alpha)
+    parts = [
+        Part(name, case.verdict(method, replace(decision, below=decision.below and fails)))
+        for (name, case), (method, decision), fails in zip(cases.items(), decided, failed, strict=True)
+    ]
+    outcomes = {part.verdict.outcome for part in parts}
+    outcome = next(each for each in (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS) if each in outcomes)
+    return replace(
+        whole,
+        outcome=outcome,
+        rows_needed=_rows_for_parts(parts, whole.n) if outcome is Outcome.INCONCLUSIVE else None,
+        certifiable_margin=None,
+        parts=tuple(sorted(parts, key=lambda part: (part.verdict.estimate, part.name))),
+    )
+
+
+def _rows_for_parts(parts: Sequence[Part], n: int) -> int | None:
+    """About how many rows would settle every slice, if these grow alike."""
+    unsettled = [part.verdict for part in parts if part.verdict.outcome is Outcome.INCONCLUSIVE]
+    needed = [math.ceil(part.rows_needed * n / part.n) for part in unsettled if part.rows_needed is not None]
+    return max(needed) if len(needed) == len(unsettled) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,28 +85,32 @@ class _Case:
     right: float
     margin: float
     alpha: float
+    planned: int | None
+    identity: bool
 
     @classmethod
     def of(cls, claim: Claim, evidence: Evidence, policy: Policy) -> _Case:
-        sign, (a, b) = _sign(claim), _factors(claim)
-        pairs = evidence.pairs
+        a, b = _factors(claim)
+        pairs, of = evidence.pairs, _middle(claim)
         return cls(
             claim=claim,
             pairs=pairs,
             groups=evidence.groups,
-            differences=tuple(sign * (a * pair.left - b * pair.right) for pair in pairs),
-            left=a * fmean(pair.left for pair in pairs),
-            right=b * fmean(pair.right for pair in pairs) if isinstance(claim.right, Reading) else claim.right,
+            differences=tuple(signed_difference(claim, pair) for pair in pairs),
+            left=a * of([pair.left for pair in pairs]),
+            right=b * of([pair.right for pair in pairs]) if isinstance(claim.right, Reading) else claim.right,
             margin=_margin(claim, policy),
             alpha=policy.alpha,
+            planned=evidence.planned,
+            identity=evidence.identity,
         )
 
     @property
     def estimate(self) -> float:
         return _sign(self.claim) * (self.left - self.right)
 
-    def by_identity(self, evidence: Evidence) -> bool:
-        if not evidence.identity or self.margin < 0 or len(set(_factors(self.claim))) > 1:
+    def _holds_by_identity(self) -> bool:
+        if not self.identity or self.margin < 0 or len(set(_factors(self.claim))) > 1:
             return False
         return not self.claim.uses_locked or not any(self.differences)
 
@@ -215,19 +122,25 @@ class _Case:
         return wins, losses, len(self.pairs) - wins - losses
 
     def decide(self) -> tuple[Method, stats.Decision]:
-        d0, alpha, n = -self.margin, self.alpha, len(self.pairs)
+        d0, alpha = -self.margin, self.alpha
+        if self._holds_by_identity():
+            return Method.IDENTITY, stats.Decision(above=True, below=False, lower=0.0, upper=0.0)
+        if self.claim.percentile is not None:
+            return Method.QUANTILE, self._of_percentiles(self.claim.percentile / 100)
         if not self.claim.measure.bounded:
             return Method.PAIRED_T, stats.clustered_t(self.differences, self.groups, d0=d0, alpha=alpha)
-        low, high = self._range()
+        low, high = _range(self.claim)
         if self.groups is not None:
             decision = stats.clustered_t(self.differences, self.groups, d0=d0, low=low, high=high, alpha=alpha)
             return Method.CLUSTERED_T, decision
-        if self._binary() and not isinstance(self.claim.right, Reading):
-            return Method.BINOMIAL, self._against_bar(self.claim.right)
-        if self._binary() and _factors(self.claim) == (1, 1):
-            wins, losses, _ = self.flips()
-            return Method.TANGO, stats.tango(wins, losses, n, d0=d0, alpha=alpha)
-        return Method.BETTING, stats.betting(self.differences, d0=d0, low=low, high=high, alpha=alpha)
+        if self.planned is None and self._binary():
+            if not isinstance(self.claim.right, Reading):
+                return Method.BINOMIAL, self._against_bar(self.claim.right)
+            if _factors(self.claim) == (1, 1):
+                wins, losses, _ = self.flips()
+                return Method.TANGO, stats.tango(wins, losses, len(self.pairs), d0=d0, alpha=alpha)
+        decision = stats.betting(self.differences, d0=d0, horizon=self.planned, low=low, high=high, alpha=alpha)
+        return Method.BETTING, decision
 
     def _binary(self) -> bool:
         sides = [pair.left for pair in self.pairs]
@@ -235,11 +148,15 @@ class _Case:
             sides += [pair.right for pair in self.pairs]
         return set(sides) <= {0.0, 1.0}
 
-    def _range(self) -> tuple[float, float]:
+    def _of_percentiles(self, share: float) -> stats.Decision:
+        """For ``<=`` the difference is turned round, and with it the decision."""
         a, b = _factors(self.claim)
-        bar = self.claim.right
-        low, high = (-b, a) if isinstance(bar, Reading) else (-bar, 1 - bar)
-        return (low, high) if _sign(self.claim) > 0 else (-high, -low)
+        left, right = [a * pair.left for pair in self.pairs], [pair.right for pair in self.pairs]
+        sign = _sign(self.claim)
+        found = stats.quantile_difference(left, right, share, factor=b, d0=-sign * self.margin, alpha=self.alpha)
+        if sign > 0:
+            return found
+        return stats.Decision(found.below, found.above, -found.upper, -found.lower, found.p_below, found.p_above)
 
     def _against_bar(self, bar: float) -> stats.Decision:
         """For ``<=`` count the zeros, whose share must be at least ``1 - bar``."""
@@ -248,7 +165,7 @@ class _Case:
         return stats.exact_binomial(good, len(self.pairs), bar=bar, alpha=self.alpha)
 
     def verdict(self, method: Method, decision: stats.Decision) -> Verdict:
-        outcome = Outcome.PASS if decision.above else Outcome.FAIL if decision.below else Outcome.INCONCLUSIVE
+        outcome = Outcome.FAIL if decision.below else Outcome.PASS if decision.above else Outcome.INCONCLUSIVE
         wins, losses, ties = self.flips()
         return Verdict(
             outcome=outcome,
@@ -266,7 +183,22 @@ class _Case:
             ties=ties,
             rows_needed=self._rows_needed(method) if outcome is Outcome.INCONCLUSIVE else None,
             certifiable_margin=self._certifiable_margin(method),
+            p_differ=stats.mcnemar_mid_p(wins, losses) if method is Method.TANGO else None,
+            ratio=self._ratio(method),
+            planned=self.planned,
         )
+
+    def _ratio(self, method: Method) -> tuple[float, float] | None:
+        """Bounds of left over right, where the claim speaks of a share of the right side."""
+        bounded = self.claim.measure.bounded
+        if not isinstance(self.claim.right, Reading) or method in {Method.IDENTITY, Method.QUANTILE}:
+            return None
+        if bounded and (_factors(self.claim) == (1, 1) or self.planned is not None):
+            return None
+        left, right = [pair.left for pair in self.pairs], [pair.right for pair in self.pairs]
+        lower, upper = stats.ratio_interval(left, right, self.groups, bounded=bounded, alpha=self.alpha)
+        a, _ = _factors(self.claim)
+        return a * lower, a * upper
 
     def _spread(self) -> tuple[float, float]:
         """Standard deviation of a difference, clusters counted in, and the rows per independent unit."""
@@ -275,6 +207,8 @@ class _Case:
         return math.sqrt(variance * n), n / units
 
     def _rows_needed(self, method: Method) -> int | None:
+        if method is Method.QUANTILE:
+            return None
         distance = abs(self.estimate + self.margin)
         sd, rows_per_unit = self._spread()
         if distance < 1e-9 or not math.isfinite(sd):
@@ -296,8 +230,50 @@ class _Case:
         return stats.certifiable_margin(len(self.pairs), sd, alpha=self.alpha, betting=method is Method.BETTING)
 
 
+# --- stopping early ---
+
+
+def stopping_test(claim: Claim, policy: Policy, horizon: int) -> stats.Sequential | None:
+    """The test that follows a claim row by row; its verdicts are those of `judge` on as many rows.
+
+    Args:
+        claim: What is judged.
+        policy: How strictly.
+        horizon: How many rows are planned.
+
+    Returns:
+        None for percentiles and for measures without an upper bound: these are judged on all rows.
+    """
+    if not claim.measure.bounded:
+        return None
+    low, high = _range(claim)
+    return stats.Sequential(horizon=horizon, d0=-_margin(claim, policy), low=low, high=high, alpha=policy.alpha)
+
+
+def signed_difference(claim: Claim, pair: Pair) -> float:
+    """A row's difference, positive in favour of the claim."""
+    a, b = _factors(claim)
+    return _sign(claim) * (a * pair.left - b * pair.right)
+
+
+def _range(claim: Claim) -> tuple[float, float]:
+    """The smallest and the largest difference that a row can show."""
+    a, b = _factors(claim)
+    bar = claim.right
+    low, high = (-b, a) if isinstance(bar, Reading) else (-bar, 1 - bar)
+    return (low, high) if _sign(claim) > 0 else (-high, -low)
+
+
 def _sign(claim: Claim) -> int:
     return 1 if claim.relation == ">=" else -1
+
+
+def _middle(claim: Claim) -> Callable[[Sequence[float]], float]:
+    """What stands for a side's values: their mean, or the claim's percentile."""
+    percentile = claim.percentile
+    if percentile is None:
+        return fmean
+    return lambda values: stats.quantile(values, percentile / 100).estimate
 
 
 def _factors(claim: Claim) -> tuple[float, float]:
@@ -310,18 +286,17 @@ def _margin(claim: Claim, policy: Policy) -> float:
     return policy.margin if claim.measure.bounded and isinstance(claim.right, Reading) else 0.0
 
 
-# --- settlement ---
-
-
-def settle(verdict: Verdict, inconclusive: Inconclusive) -> Settlement:
+def settle(verdict: Verdict, policy: Policy) -> Settlement:
     """Say what a verdict does to the test.
 
     PASS holds and FAIL blocks, always. An INCONCLUSIVE claim is settled by what was observed
     (`Verdict.observed`), blocks in any case (``fail``), or holds as observed and never blocks (``warn``).
-    ``certified`` says that the statistics have decided, either way.
+    ``certified`` says that the statistics have decided, either way. A supporting claim blocks on FAIL alone, an
+    advisory one never.
     """
     if verdict.outcome is not Outcome.INCONCLUSIVE:
         held = verdict.outcome is Outcome.PASS
-        return Settlement(held=held, certified=True, blocking=not held)
-    held = verdict.observed and inconclusive is not Inconclusive.FAIL
-    return Settlement(held=held, certified=False, blocking=not held and inconclusive is not Inconclusive.WARN)
+        return Settlement(held=held, certified=True, blocking=not held and policy.tier is not Tier.ADVISORY)
+    held = verdict.observed and policy.inconclusive is not Inconclusive.FAIL
+    binding = policy.inconclusive is not Inconclusive.WARN and policy.tier is Tier.CRITICAL
+    return Settlement(held=held, certified=False, blocking=not held and binding)

@@ -55,6 +55,7 @@ class Method(_Word):
     BINOMIAL = "binomial"
     CLUSTERED_T = "clustered_t"
     PAIRED_T = "paired_t"  # cost, tokens, latency: approximate, since these have no upper bound
+    QUANTILE = "quantile"  # a percentile of cost, tokens or latency: approximate
     IDENTITY = "identity"  # both sides are the same program state and model
 
 
@@ -64,6 +65,14 @@ class Inconclusive(_Word):
     OBSERVED = "observed"  # settled by the observed figures, as the claim is written
     FAIL = "fail"  # only what is certified passes
     WARN = "warn"  # never blocks
+
+
+class Tier(_Word):
+    """How much hangs on a claim."""
+
+    CRITICAL = "critical"  # blocks as its policy says
+    SUPPORTING = "supporting"  # blocks only on a statistical FAIL
+    ADVISORY = "advisory"  # never blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +173,14 @@ class Pair:
         left: The value of the claim's left stage, before any factor.
         right: The value of the claim's right stage, before any factor; the number itself in a claim with one.
         group: The row's cluster (a conversation, a customer), where the dataset has a group field.
+        part: The slice that the row belongs to, in a claim with ``by=``.
     """
 
     row_id: str
     left: float
     right: float
     group: str | None = None
+    part: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +193,7 @@ class Evidence:
         same_model: Both sides are served by the same model.
         same_program: Both sides run the same program state.
         same_outputs: Both sides gave the same answer on every row.
+        planned: How many rows there would have been, where the evaluation stopped early; None where it did not.
     """
 
     pairs: tuple[Pair, ...]
@@ -189,6 +201,7 @@ class Evidence:
     same_model: bool = False
     same_program: bool = False
     same_outputs: bool = False
+    planned: int | None = None
 
     @property
     def n_missing(self) -> int:
@@ -221,6 +234,7 @@ class Policy:
             the claim takes its place; it applies neither to numbers nor to cost, tokens and latency.
         alpha: One-sided error rate of PASS and of FAIL, in (0, 0.5).
         inconclusive: What an INCONCLUSIVE verdict does to the test.
+        tier: How much hangs on the claim.
 
     Raises:
         UsageError: A figure lies outside its range.
@@ -229,12 +243,43 @@ class Policy:
     margin: float = 0.0
     alpha: float = 0.05
     inconclusive: Inconclusive = Inconclusive.OBSERVED
+    tier: Tier = Tier.CRITICAL
 
     def __post_init__(self) -> None:
         if not 0 <= self.margin < 1:
             raise UsageError(f"margin must be in [0, 1), not {self.margin!r}: 0.02 allows 2 points less.")
         if not 0 < self.alpha < 0.5:
             raise UsageError(f"alpha must be in (0, 0.5), not {self.alpha!r}: 0.05 is the usual choice.")
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which rows a claim looks at.
+
+    Args:
+        suite: Another dataset of the task; None: its test split.
+        by: The field by which the rows are sliced; the claim must hold in every slice. None: all rows are one.
+        repeats: Answers to each row, which are averaged before rows are paired.
+        max_rows: At most so many rows, the first in salted hash order; None: all.
+
+    Raises:
+        UsageError: A figure lies outside its range.
+    """
+
+    suite: str | None = None
+    by: str | None = None
+    repeats: int = 1
+    max_rows: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("repeats", "max_rows"):
+            figure = getattr(self, name)
+            if figure is not None and figure < 1:
+                raise UsageError(f"{name} must be at least 1, not {figure!r}.")
+
+    def __str__(self) -> str:
+        """As it follows the claim's text: ``" by category on safety"``."""
+        return (f" by {self.by}" if self.by else "") + (f" on {self.suite}" if self.suite else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +309,12 @@ class Verdict:
             a single unit tells nothing.
         certifiable_margin: Smallest margin that n such rows certify with power 0.8 for equal stages; None for
             numbers and for unbounded measures.
+        p_differ: Two-sided McNemar mid-p of "both sides are right equally often", for paired binary scores.
+        ratio: Bounds of left over right, each at one-sided ``alpha``, in a claim with a factor, or on an unbounded
+            measure of two stages.
+        planned: How many rows there would have been, where the evaluation stopped early.
+        parts: The verdict in each slice of a claim with ``by=``, from the worst to the best. The figures above are
+            those of all rows; the outcome follows from the slices.
     """
 
     outcome: Outcome
@@ -281,6 +332,10 @@ class Verdict:
     ties: int
     rows_needed: int | None = None
     certifiable_margin: float | None = None
+    p_differ: float | None = None
+    ratio: tuple[float, float] | None = None
+    planned: int | None = None
+    parts: tuple[Part, ...] = ()
 
     @property
     def identity(self) -> bool:
@@ -290,7 +345,23 @@ class Verdict:
     @property
     def observed(self) -> bool:
         """Whether the observed figures fulfil the claim as it is written (up to rounding of floats)."""
+        if self.parts:
+            return all(part.verdict.observed for part in self.parts)
         return self.estimate >= -self.margin or math.isclose(self.estimate, -self.margin, abs_tol=1e-9)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One slice of the rows, judged.
+
+    Args:
+        name: The value of the field that the claim is sliced by.
+        verdict: FAIL if it is significant after Holm's correction over all slices; PASS at full alpha, since the
+            claim holds only if every slice does.
+    """
+
+    name: str
+    verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pytest_finetune.core.records import Inconclusive, Measure, Settlement, Verdict
+from pytest_finetune.core.records import Measure, Policy, Settlement, Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class StageScore:
-    """How one stage did on the test rows.
+    """How one stage did on one set of rows.
 
     Args:
         stage: The stage.
+        suite: The suite; None: the test split.
         model: The id of the model that answered.
         mean: The mean score.
         lower: Lower bound of its 95 % interval.
         upper: Upper bound.
-        n: Rows with a score, unparseable answers (which score 0) included.
+        n: Answers with a score, unparseable ones (which score 0) included.
         format_errors: How many answers could not be parsed.
-        errors: Rows without a score, because the endpoint failed.
-        reused: Rows that were already in the store.
+        errors: Answers without a score, because the endpoint failed.
+        reused: Answers that were already in the store.
         reused_since: When the oldest of these was asked for (seconds since 1970); None without any.
         cost: US dollars of all its answers, at today's prices; None where a price is unknown.
     """
 
     stage: str
+    suite: str | None
     model: str
     mean: float
     lower: float
@@ -39,17 +41,43 @@ class StageScore:
 
 
 @dataclass(frozen=True, slots=True)
+class Flip:
+    """A row on which the two sides of a claim differ.
+
+    Args:
+        row_id: Content hash of the row.
+        where: Its file and line.
+        inputs: What was asked.
+        expected: What the dataset says.
+        before: What the right side answered, or why there is no answer.
+        after: What the left side answered, likewise.
+        difference: Left minus right, in the direction of the claim: negative speaks against it.
+    """
+
+    row_id: str
+    where: str
+    inputs: str
+    expected: str
+    before: str
+    after: str
+    difference: float
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """One claim, judged.
 
     Args:
         task: The task's name.
-        claim: The claim as it is written.
+        claim: The claim as it is written, with its slices and its suite.
         measure: What it compares.
         verdict: What the statistics say.
         settlement: What that means for the test.
-        inconclusive: The rule by which an inconclusive verdict was settled.
+        policy: How strictly it was judged.
         scores: The stages that the claim is about.
+        flips: Rows on which the sides differ, the worst first; not all of them.
+        remarks: What a reader must know, in sentences.
+        uses: How many candidates these rows have judged by now, this one included.
     """
 
     task: str
@@ -57,5 +85,8 @@ class Result:
     measure: Measure
     verdict: Verdict
     settlement: Settlement
-    inconclusive: Inconclusive
+    policy: Policy
     scores: tuple[StageScore, ...]
+    flips: tuple[Flip, ...] = ()
+    remarks: tuple[str, ...] = ()
+    uses: int = 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_finetune.dataset.dataset import Dataset
+from pytest_finetune.dataset.dataset import ALL, Dataset
 from pytest_finetune.dataset.rows import SPLITS, DataRow
 
-__all__ = ["SPLITS", "DataRow", "Dataset"]
+__all__ = ["ALL", "SPLITS", "DataRow", "Dataset"]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import dspy
 
 _SHARES = (80, 10, 10)
+ALL = "all"  # the rows of every split, for a dataset that nothing is built from
 
 
 def to_example(row: DataRow) -> dspy.Example:
@@ -160,14 +161,14 @@ class Dataset:
             raise dataset_error(problems)
 
     def rows(self, split: str) -> tuple[DataRow, ...]:
-        """Give the rows of a split, in salted hash order.
+        """Give the rows of a split, or ``"all"``, in salted hash order.
 
         Raises:
             DatasetError: with everything that is wrong with the data.
             UsageError: if there is no such split.
         """
-        if split not in SPLITS:
-            raise UsageError(f"{split!r} is not a split: use train, dev or test")
+        if split not in (*SPLITS, ALL):
+            raise UsageError(f"{split!r} is not a split: use train, dev, test or all")
         return self._splits[split]
 
     def fingerprint(self, split: str) -> str:
@@ -200,7 +201,7 @@ class Dataset:
         return {
             split: self.placement.ordered([row for row in self._loaded.rows if row.split == split])
             for split in SPLITS
-        }
+        } | {ALL: self.placement.ordered(self._loaded.rows)}
 
 
 def _columns(inputs: Sequence[str] | None, label: str | None, group: str | None, split: str | None) -> Columns:

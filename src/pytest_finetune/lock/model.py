@@ -8,7 +8,7 @@ that two retrains of the same thing differ there and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal
@@ -118,6 +118,7 @@ class ArtifactRefs(_Table):
     Attributes:
         program: the state of the program: instructions and demonstrations.
         rows: one line for each test row: what was answered, and its score.
+        suites: the same for the rows of each of the task's suites that a claim looked at.
         training: the file that was trained on.
         training_rows: how many rows that file has.
     """
@@ -126,6 +127,12 @@ class ArtifactRefs(_Table):
     rows: ArtifactRef | None = None
     training: ArtifactRef | None = None
     training_rows: int | None = Field(default=None, ge=0)
+    suites: Mapping[str, ArtifactRef] = Field(default_factory=dict)
+
+    def refs(self) -> tuple[str, ...]:
+        """All of them."""
+        single = (self.program, self.rows, self.training)
+        return (*(ref for ref in single if ref is not None), *self.suites.values())
 
 
 class Score(_Table):

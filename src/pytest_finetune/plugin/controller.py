@@ -31,14 +31,16 @@ class Collected:
     Attributes:
         tasks: The task of each item that judges a claim, by node id.
         incomplete: Tasks of which a claim was collected and not selected.
+        doubts: What is to be said before anything is evaluated.
     """
 
     tasks: dict[str, str] = field(default_factory=dict)
     incomplete: set[str] = field(default_factory=set)
+    doubts: list[str] = field(default_factory=list)
 
     def write(self, path: Path) -> None:
         """Hand the claims to the controller."""
-        text = json.dumps({"tasks": self.tasks, "incomplete": sorted(self.incomplete)})
+        text = json.dumps({"tasks": self.tasks, "incomplete": sorted(self.incomplete), "doubts": self.doubts})
         path.write_text(text, encoding="utf-8")
 
     def read(self, path: Path) -> None:
@@ -46,6 +48,7 @@ class Collected:
         handed = json.loads(path.read_text(encoding="utf-8"))
         self.tasks |= handed["tasks"]
         self.incomplete |= set(handed["incomplete"])
+        self.doubts = handed["doubts"]
 
 
 @dataclass
@@ -58,6 +61,11 @@ class Controller:
     said: list[str] = field(default_factory=list)
     _trained: set[str] = field(default_factory=set)
     _built: bool = False
+    _told: bool = False
+
+    def pytest_report_collectionfinish(self) -> list[str]:
+        """Say before anything is spent what cannot be certified."""
+        return self.session.claims.doubts
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
@@ -69,6 +77,10 @@ class Controller:
     def pytest_xdist_node_collection_finished(self, node: Any) -> None:
         """Train when the first worker has collected; blocking here holds the tests back."""
         self.session.claims.read(self.session.handover(node.workerinput["workerid"]))
+        if not self._told:
+            self._told = True
+            for doubt in self.session.claims.doubts:
+                self._say(doubt)
         self._train(node.config.pluginmanager.getplugin("session"))
         self.session.share_sandbox()
 

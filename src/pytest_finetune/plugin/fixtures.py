@@ -108,11 +108,11 @@ def ft_scores(request: pytest.FixtureRequest, _ft_run: Run, ft_task: Task) -> Ma
     ``model`` that answered.
     """
     from pytest_finetune.plugin.session import claim_of
-    from pytest_finetune.workflow.gate import stages_of
+    from pytest_finetune.workflow.evaluations import Bench, stages_of
 
     gated = claim_of(request.node)
     stages = () if gated is None else stages_of(gated.claim)
-    return {stage: _ft_run.gate.score(ft_task.id, stage) for stage in stages}
+    return {stage: _ft_run.evaluations.score(Bench(ft_task.id), stage) for stage in stages}
 
 
 @pytest.fixture(scope="session")
@@ -135,7 +135,7 @@ def ft_sandbox() -> Iterator[Sandbox]:
 
 
 def _program(run: Run, task: Task, stage: str) -> dspy.Module:
-    return _told(lambda: run.gate.program(task.id, stage))
+    return _told(lambda: run.evaluations.program(task.id, stage))
 
 
 def _told(make: Callable[[], T]) -> T:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from pytest_finetune.core.claims import Claim, ladder, parse
-from pytest_finetune.core.records import Inconclusive, Policy
+from pytest_finetune.core.claims import Claim, ScopedClaim, ladder, parse
+from pytest_finetune.core.records import Inconclusive, Policy, Scope, Tier
 from pytest_finetune.errors import ClaimError, UsageError
+
+if TYPE_CHECKING:
+    from pytest_finetune.workflow.settings import Settings
 
 LADDER_MARGIN = 0.02
 
@@ -22,40 +26,55 @@ class GatedClaim:
     Attributes:
         task: The task's name.
         claim: What must hold.
+        on: The suite; ``None``: the task's test split.
+        by: The field by which the rows are sliced; ``None``: not at all.
         margin: From the marker; ``None``: the settings', and then ``default_margin``.
         default_margin: Of the marker's kind.
         alpha: From the marker; ``None``: the settings'.
         inconclusive: From the marker; ``None``: the settings', and then the claim's own default.
+        tier: How much hangs on it.
+        repeats: Answers to each row; ``None``: the settings'.
+        max_rows: At most so many rows; ``None``: all.
     """
 
     task: str
     claim: Claim
+    on: str | None
+    by: str | None
     margin: float | None
     default_margin: float
     alpha: float | None
     inconclusive: Inconclusive | None
+    tier: Tier
+    repeats: int | None
+    max_rows: int | None
+
+    def scoped(self, settings: Settings) -> ScopedClaim:
+        """The claim with the rows that it looks at."""
+        repeats = settings.repeats if self.repeats is None else self.repeats
+        return ScopedClaim(self.task, self.claim, Scope(self.on, self.by, repeats, self.max_rows))
+
+    def policy(self, settings: Settings) -> Policy:
+        """How strictly it is judged: the marker's word, then the settings', then the default of its kind."""
+        lenient = self.claim.uses_locked or self.by is not None
+        default = Inconclusive.WARN if lenient else Inconclusive.OBSERVED
+        return Policy(
+            margin=_first(self.margin, settings.margin, self.default_margin),
+            alpha=_first(self.alpha, settings.alpha),
+            inconclusive=_first(self.inconclusive, settings.inconclusive, default),
+            tier=self.tier,
+        )
+
+    def __str__(self) -> str:
+        return f"{self.claim}{Scope(self.on, self.by)}"
 
 
-def ft_ladder(
-    task: str,
-    *,
-    min_score: float | None = None,
-    margin: float | None = None,
-    alpha: float | None = None,
-    inconclusive: str | None = None,
-) -> tuple[GatedClaim, ...]:
+def ft_ladder(task: str, *, min_score: float | None = None, **options: Any) -> tuple[GatedClaim, ...]:
     """``@pytest.mark.ft_ladder``: sugar for the chain finetuned >= prompt_optimized >= baseline."""
-    claims = ladder(min_score)
-    return _gated(task, claims, margin, LADDER_MARGIN, alpha, inconclusive)
+    return _gated(task, ladder(min_score), LADDER_MARGIN, **options)
 
 
-def ft_claim(
-    task: str,
-    *claims: str,
-    margin: float | None = None,
-    alpha: float | None = None,
-    inconclusive: str | None = None,
-) -> tuple[GatedClaim, ...]:
+def ft_claim(task: str, *claims: str, **options: Any) -> tuple[GatedClaim, ...]:
     """``@pytest.mark.ft_claim``: claims in the comparison language."""
     if not claims:
         raise ClaimError("ft_claim names no claim: add one, such as 'finetuned >= baseline'")
@@ -63,7 +82,7 @@ def ft_claim(
         if not isinstance(text, str):
             raise ClaimError(f"ft_claim takes claims as text, not {text!r}")
     parsed = [claim for text in claims for claim in parse(text)]
-    return _gated(task, parsed, margin, 0.0, alpha, inconclusive)
+    return _gated(task, parsed, 0.0, **options)
 
 
 _SIGNATURES: dict[str, Any] = {"ft_ladder": ft_ladder, "ft_claim": ft_claim}
@@ -84,11 +103,9 @@ def claims_of(marks: Collection[pytest.Mark]) -> list[tuple[str, GatedClaim]]:
     several = len({claim.task for claim in claims}) > 1
     found: dict[str, GatedClaim] = {}
     for gated in claims:
-        name = f"{gated.task}: {gated.claim}" if several else str(gated.claim)
+        name = f"{gated.task}: {gated}" if several else str(gated)
         if name in found:
-            raise ClaimError(
-                f"the claim {str(gated.claim)!r} of task {gated.task!r} stands twice on this test: drop one"
-            )
+            raise ClaimError(f"the claim {str(gated)!r} of task {gated.task!r} stands twice on this test: drop one")
         found[name] = gated
     return list(found.items())
 
@@ -97,7 +114,7 @@ def _read(mark: pytest.Mark) -> Iterator[GatedClaim]:
     try:
         claims = _SIGNATURES[mark.name](*mark.args, **mark.kwargs)
     except TypeError as error:
-        text = str(error).replace(f"{mark.name}() ", "")
+        text = re.sub(r"^_?\w+\(\) ", "", str(error))
         raise UsageError(f"@pytest.mark.{mark.name}: {text}; see pytest --markers") from None
     yield from claims
 
@@ -105,19 +122,47 @@ def _read(mark: pytest.Mark) -> Iterator[GatedClaim]:
 def _gated(
     task: str,
     claims: Collection[Claim],
-    margin: float | None,
     default_margin: float,
-    alpha: float | None,
-    inconclusive: str | None,
+    *,
+    on: str | None = None,
+    by: str | None = None,
+    margin: float | None = None,
+    alpha: float | None = None,
+    inconclusive: str | None = None,
+    tier: str = Tier.CRITICAL.value,
+    repeats: int | None = None,
+    max_rows: int | None = None,
 ) -> tuple[GatedClaim, ...]:
-    if not isinstance(task, str):
-        raise UsageError(f"a task is named by text, not {task!r}: @pytest.mark.ft_ladder('tickets')")
-    if inconclusive is not None and inconclusive not in [member.value for member in Inconclusive]:
-        raise UsageError(f"inconclusive={inconclusive!r} is not one of observed, fail, warn")
-    rule = None if inconclusive is None else Inconclusive(inconclusive)
-    for name, figure in (("margin", margin), ("alpha", alpha)):
-        if not isinstance(figure, int | float | None):
-            raise UsageError(f"{name}={figure!r} is not a number")
+    _check_kinds({"task": task}, str, "text: @pytest.mark.ft_ladder('tickets')")
+    _check_kinds({"on": on, "by": by}, str | None, "text")
+    _check_kinds({"margin": margin, "alpha": alpha}, int | float | None, "a number")
+    _check_kinds({"repeats": repeats, "max_rows": max_rows}, int | None, "a whole number")
+    rule = None if inconclusive is None else _word(Inconclusive, "inconclusive", inconclusive)
+    weight = _word(Tier, "tier", tier)
     usual = Policy()
     Policy(usual.margin if margin is None else margin, usual.alpha if alpha is None else alpha)  # or it raises
-    return tuple(GatedClaim(task, claim, margin, default_margin, alpha, rule) for claim in claims)
+    Scope(on, by, 1 if repeats is None else repeats, max_rows)  # likewise
+    return tuple(
+        GatedClaim(task, claim, on, by, margin, default_margin, alpha, rule, weight, repeats, max_rows)
+        for claim in claims
+    )
+
+
+def _check_kinds(given: Mapping[str, object], kind: Any, words: str) -> None:
+    for name, value in given.items():
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise UsageError(f"{name}={value!r} is not {words}")
+
+
+Word = TypeVar("Word", Inconclusive, Tier)
+
+
+def _word(kind: type[Word], name: str, given: object) -> Word:
+    words: dict[object, Word] = {member.value: member for member in kind}
+    if given not in words:
+        raise UsageError(f"{name}={given!r} is not one of {', '.join(map(str, words))}")
+    return words[given]
+
+
+def _first(*values: Any) -> Any:
+    return next(value for value in values if value is not None)

@@ -22,6 +22,8 @@ INI = {
     "alpha": ("string", "One-sided error rate of a verdict."),
     "inconclusive": ("string", "What an inconclusive claim does: observed, fail or warn."),
     "concurrency": ("string", "How many calls are in flight at once."),
+    "repeats": ("string", "How often each row is asked, where a marker does not say."),
+    "spend_alpha": ("bool", "Judge the k-th candidate that the same rows judge at a smaller error rate."),
     "rows_max_age": ("string", "Ask again for rows that were answered longer ago: 36h, 30d (default: never)."),
     "store_limit": ("string", "Size beyond which the row store drops its oldest rows (default: 1GB)."),
     "store_text": ("string", "What the row store keeps of answers and errors: full or hash."),
@@ -84,6 +86,12 @@ def declare(parser: pytest.Parser) -> None:
         help="Ask nothing: judge the rows that are recorded, in the store or beside the lock. Needs no key.",
     )
     group.addoption(
+        "--ft-stop-early",
+        action="store_true",
+        dest="ft_stop_early",
+        help="Evaluate no more rows than it takes to decide every claim, at the same error rates.",
+    )
+    group.addoption(
         "--ft-shard",
         type=_shard,
         metavar="K/N",
@@ -133,6 +141,7 @@ def read(config: pytest.Config) -> Settings:
         rebuild_on=config.getoption("ft_endpoint"),
         rebuild=tuple(config.getoption("ft_task") or ()),
         offline=config.getoption("ft_offline"),
+        stop_early=config.getoption("ft_stop_early"),
         shard=config.getoption("ft_shard"),
     )
 
@@ -149,6 +158,9 @@ def check(config: pytest.Config) -> None:
     offline, shard = config.getoption("ft_offline"), config.getoption("ft_shard")
     if config.getoption("ft_retrain") and (offline or shard):
         raise pytest.UsageError(f"{'--ft-offline' if offline else '--ft-shard'} builds nothing: drop --ft-retrain")
+    if config.getoption("ft_stop_early") and (config.getoption("ft_retrain") or shard):
+        other = "--ft-retrain locks" if config.getoption("ft_retrain") else "--ft-shard evaluates"
+        raise pytest.UsageError(f"{other} all rows: drop --ft-stop-early")
     if offline and shard:
         raise pytest.UsageError("--ft-offline asks nothing, and so has no shares: drop --ft-shard")
     if (offline or shard) and not is_asked_for(config):

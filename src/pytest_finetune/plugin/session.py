@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_finetune.core.records import Inconclusive, Policy
 from pytest_finetune.errors import FinetuneError
 from pytest_finetune.plugin import options
 from pytest_finetune.plugin.controller import NOTHING_ACCEPTED, PROPERTY, SHARE, Collected, Controller
@@ -94,8 +93,9 @@ class FinetuneSession:
         try:
             claims = claims_of(markers_of(metafunc.definition))
             if self.enabled:
+                settings = self.run.settings
                 for _, gated in claims:
-                    self.run.expect(gated.task, gated.claim)
+                    self.run.expect(gated.scoped(settings), gated.policy(settings))
         except FinetuneError as error:
             raise pytest.Collector.CollectError(f"{metafunc.definition.nodeid}: {error}") from None
         metafunc.fixturenames.append(PARAMETER)
@@ -118,9 +118,21 @@ class FinetuneSession:
             gated = claim_of(item)
             if gated is not None:
                 self.claims.tasks[item.nodeid] = gated.task
+        self.claims.doubts = self._doubts(items) if self.enabled else []
         self.claims.incomplete |= {task for node_id, task in self._found.items() if node_id not in self.claims.tasks}
         if "ft_handover" in self._shared:
             self.claims.write(self.handover(self._shared["workerid"]))
+
+    def _doubts(self, items: Sequence[pytest.Item]) -> list[str]:
+        from pytest_finetune.workflow.margins import doubt
+
+        settings, found = self.run.settings, list[str]()
+        for gated in filter(None, map(claim_of, items)):
+            with contextlib.suppress(FinetuneError):  # it is told where the claim is evaluated
+                said = doubt(self.run.tasks[gated.task], gated.scoped(settings), gated.policy(settings))
+                if said is not None and said not in found:
+                    found.append(said)
+        return found
 
     @cached_property
     def _handover(self) -> Path:
@@ -163,9 +175,10 @@ class FinetuneSession:
         from pytest_finetune.workflow.gate import NothingAccepted
 
         try:
+            scoped = gated.scoped(self.run.settings)
             if self.run.settings.shard is not None:
-                self._leave_to_the_others(item, self.run.gate.evaluate(gated.task, gated.claim))
-            self.run.gate.evidence(gated.task, gated.claim)
+                self._leave_to_the_others(item, self.run.evaluations.evaluate(scoped))
+            self.run.gate.evidence(scoped)
         except NothingAccepted as error:
             item.user_properties.append((NOTHING_ACCEPTED, str(error)))
             pytest.skip(str(error))
@@ -181,7 +194,8 @@ class FinetuneSession:
         from pytest_finetune.plugin.transport import dump
         from pytest_finetune.reports.lines import failure
 
-        result = self.run.gate.judge(gated.task, gated.claim, self._policy(gated))
+        settings = self.run.settings
+        result = self.run.gate.judge(gated.scoped(settings), gated.policy(settings))
         item.user_properties.append((PROPERTY, dump(result)))
         if result.settlement.blocking:
             pytest.fail("\n".join(failure(result)), pytrace=False)
@@ -214,23 +228,9 @@ class FinetuneSession:
             pytest.fail(trouble, pytrace=False)
         pytest.skip(reason)
 
-    def _policy(self, gated: GatedClaim) -> Policy:
-        """How strictly a claim is judged: marker over settings over the default of its kind."""
-        settings = self.run.settings
-        default = Inconclusive.WARN if gated.claim.uses_locked else Inconclusive.OBSERVED
-        return Policy(
-            margin=_first(gated.margin, settings.margin, gated.default_margin),
-            alpha=_first(gated.alpha, settings.alpha),
-            inconclusive=_first(gated.inconclusive, settings.inconclusive, default),
-        )
-
 
 def claim_of(item: pytest.Item) -> GatedClaim | None:
     """The claim that an item judges."""
     parameters: Mapping[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
     claim = parameters.get(PARAMETER)
     return claim if isinstance(claim, GatedClaim) else None
-
-
-def _first(*values: Any) -> Any:
-    return next(value for value in values if value is not None)

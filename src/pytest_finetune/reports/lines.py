@@ -76,7 +76,7 @@ def _how(result: Result) -> str:
     if verdict.outcome is Outcome.FAIL:
         return "does not hold: certified worse than the margin allows"
     held = "held" if verdict.observed else "not held"
-    if result.inconclusive is Inconclusive.FAIL and settlement.blocking:
+    if result.policy.inconclusive is Inconclusive.FAIL and settlement.blocking:
         return f"is {held}, not certified, and only what is certified passes here"
     return f"is {held}, not certified"
 
@@ -109,10 +109,8 @@ def counted(results: Sequence[Result], unevaluated: int) -> str:
 
 
 def _stage_lines(results: Sequence[Result]) -> Iterator[str]:
-    scores: dict[str, StageScore] = {}
-    for result in results:
-        scores |= {score.stage: score for score in result.scores}
-    width = max((len(name) for name in scores), default=0)
+    scores = {(score.suite, score.stage): score for result in results for score in result.scores}
+    width = max((len(_stage(score)) for score in scores.values()), default=0)
     for score in scores.values():
         asked = score.n + score.errors - score.reused
         extra = f", {score.format_errors} unparseable" if score.format_errors else ""
@@ -120,9 +118,14 @@ def _stage_lines(results: Sequence[Result]) -> Iterator[str]:
         since = "" if score.reused_since is None else f" of {_day(score.reused_since)}"
         cost = "" if score.cost is None else f"  ${score.cost:.4f}"
         yield (
-            f"  {score.stage:{width}}  {score.mean:.3f}  ({score.lower:.3f} to {score.upper:.3f}, n={score.n}{extra})"
+            f"  {_stage(score):{width}}  {score.mean:.3f}"
+            f"  ({score.lower:.3f} to {score.upper:.3f}, n={score.n}{extra})"
             f"  reused {score.reused}{since}, asked {asked}{cost}  {score.model}"
         )
+
+
+def _stage(score: StageScore) -> str:
+    return score.stage if score.suite is None else f"{score.stage} on {score.suite}"
 
 
 def _day(seconds: float) -> str:

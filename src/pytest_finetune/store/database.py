@@ -58,6 +58,12 @@ CREATE TABLE spending (
     PRIMARY KEY (run, owner)
 ) WITHOUT ROWID;
 CREATE TABLE used (key TEXT PRIMARY KEY, used_at REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE candidate (
+    rows TEXT NOT NULL,
+    candidate TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    PRIMARY KEY (rows, candidate)
+) WITHOUT ROWID;
 """
 UPGRADES = (SCHEMA, CALLS)  # UPGRADES[n] leads from schema number n to n + 1
 VERSION = len(UPGRADES)

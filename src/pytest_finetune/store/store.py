@@ -49,6 +49,11 @@ UPDATE prediction SET state = 'error', owner = NULL, claims = 0, attempts = clai
 error = 'crash: ' || claims || ' processes in a row ended while they asked for this row'
 WHERE key IN (SELECT value FROM json_each(:keys)) AND state IS NULL AND claims >= :claims AND lease < :now
 """
+_CANDIDATE = """
+INSERT INTO candidate (rows, candidate, number)
+SELECT :rows, :candidate, 1 + count(*) FROM candidate WHERE rows = :rows
+ON CONFLICT (rows, candidate) DO NOTHING
+"""
 _SCORES = """
 SELECT key, row_id, value FROM score WHERE metric = :metric AND key IN (SELECT value FROM json_each(:keys))
 """
@@ -249,6 +254,22 @@ class Store:
         )
         dead = [(owner,) for (owner,) in owners if is_dead(owner)]
         self._connection.executemany("UPDATE prediction SET lease = 0 WHERE owner = ?", dead)
+
+    # --- candidates ---------------------------------------------------------------------------------------------
+
+    def count_candidate(self, rows: str, candidate: str) -> int:
+        """Which candidate this is of those that a set of rows has judged, 1 for the first.
+
+        Args:
+            rows: The fingerprint of the rows.
+            candidate: What tells it from all others; runs, reruns and workers with the same count once.
+        """
+        with self._writing():
+            self._connection.execute(_CANDIDATE, {"rows": rows, "candidate": candidate})
+            found = self._connection.execute(
+                "SELECT number FROM candidate WHERE rows = ? AND candidate = ?", (rows, candidate)
+            )
+            return int(found.fetchone()[0])
 
     # --- scores -----------------------------------------------------------------------------------------------
 

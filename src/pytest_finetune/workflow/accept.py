@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pytest_finetune.core.results import Result
 from pytest_finetune.lock.file import update_lock
 from pytest_finetune.lock.model import Entry, Score, SettledClaim
+from pytest_finetune.workflow.evaluations import Bench
 from pytest_finetune.workflow.run import Run
 
 
@@ -21,7 +22,7 @@ def accept(run: Run, task: str, results: Sequence[Result]) -> list[str]:
     Returns:
         Sentences for the report.
     """
-    candidate = run.gate.lock
+    candidate = run.evaluations.pinning.lock
     entries = [_scored(run, entry, results) for entry in candidate.of_task(task)]
     update_lock(run.settings.lock, entries)
     return [f"{task}: locked in {run.settings.lock}"]
@@ -29,14 +30,19 @@ def accept(run: Run, task: str, results: Sequence[Result]) -> list[str]:
 
 def _scored(run: Run, entry: Entry, results: Sequence[Result]) -> Entry:
     """The entry with its rows, its score, and the claims that are about it."""
-    rows = run.gate.rows(entry.task, entry.stage)
-    score = run.gate.score(entry.task, entry.stage)
+    bench = Bench(entry.task)
+    rows, score = run.evaluations.rows(bench, entry.stage), run.evaluations.score(bench, entry.stage)
+    mine = [score.suite for result in results for score in result.scores if score.stage == entry.stage]
+    suites = {
+        suite: run.artifacts.put_rows(run.evaluations.rows(Bench(entry.task, suite), entry.stage))
+        for suite in sorted({suite for suite in mine if suite is not None})
+    }
     about = [result for result in results if entry.stage in {score.stage for score in result.scores}]
     about.sort(key=lambda result: result.claim)  # however the tests were run
     return entry.model_copy(
         update={
             "score": Score(mean=score.mean, n=score.n, format_errors=score.format_errors),
-            "artifacts": entry.artifacts.model_copy(update={"rows": run.artifacts.put_rows(rows)}),
+            "artifacts": entry.artifacts.model_copy(update={"rows": run.artifacts.put_rows(rows), "suites": suites}),
             "gate": tuple(SettledClaim.of(r.claim, r.verdict, r.settlement) for r in about),
         }
     )

@@ -1,4 +1,4 @@
-"""Running pinned stages on their test rows, together."""
+"""Running pinned stages on rows, together."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from pytest_finetune import programs
 from pytest_finetune.core.pricing import Price, price_of
 from pytest_finetune.core.records import Row, RowState
 from pytest_finetune.dataset import DataRow
+from pytest_finetune.endpoints import Endpoint
 from pytest_finetune.evaluate import Progress, StageRun, evaluate
 from pytest_finetune.evaluate.stages import Question
 from pytest_finetune.lock.artifacts import Artifacts
+from pytest_finetune.metrics import Metric
 from pytest_finetune.store import Store
-from pytest_finetune.task import Task
+from pytest_finetune.task import HeldOut, Task
 from pytest_finetune.workflow.connections import Connections
 from pytest_finetune.workflow.lines import Lines
 from pytest_finetune.workflow.settings import Settings
@@ -26,12 +28,36 @@ if TYPE_CHECKING:
 _ANSWERED = {RowState.SCORED, RowState.FORMAT_ERROR}
 
 
+Place = tuple[str, int]
+"""A row's id, and which of its repeats."""
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is asked of every stage."""
+
+    task: Task
+    metric: Metric
+    rows: Sequence[DataRow]
+    repeats: int
+
+    @property
+    def answers(self) -> int:
+        """How many a stage has to give."""
+        return len(self.rows) * self.repeats
+
+    @property
+    def places(self) -> list[Place]:
+        """The rows and repeats, in order."""
+        return [(row.row_id, repeat) for row in self.rows for repeat in range(self.repeats)]
+
+
 @dataclass(frozen=True)
 class StageRows:
     """What became of a stage.
 
     Attributes:
-        rows: The test rows in salted hash order, those without an answer included.
+        rows: In salted hash order, each with its repeats, those without an answer included.
         reused: How many of them were in the store before.
         reused_since: When the oldest of these was asked for (seconds since 1970); None without any.
     """
@@ -67,64 +93,76 @@ class Evaluator:
     artifacts: Artifacts
     progress: Callable[[Progress], None] | None = None
 
-    def evaluate(self, task: Task, stages: Sequence[PinnedStage]) -> dict[str, StageRows]:
-        """The test rows of each stage, by its name.
+    def evaluate(
+        self, task: Task, held: HeldOut, stages: Sequence[PinnedStage], *, repeats: int = 1
+    ) -> dict[str, StageRows]:
+        """The rows of each stage, by its name.
+
+        Args:
+            task: Whose stages they are.
+            held: The rows that are asked, and what scores them.
+            stages: As they run on these rows (`PinnedStage.on`).
+            repeats: How often each row is asked.
 
         Raises:
             EndpointError: If an endpoint cannot be reached or refuses; what was answered is kept.
             UsageError: If the metric fails on a row.
         """
-        rows = self._share(task)
-        known = {stage.entry.stage: self._known(task, stage, rows) for stage in stages}
+        work = _Work(task, held.metric, self._share(held.rows), repeats)
+        known = {stage.entry.stage: self._known(work, stage) for stage in stages}
         if self.settings.offline:
-            return {stage.entry.stage: self._recorded(task, stage, rows) for stage in stages}
-        runs = [self._run(task, stage, complete=len(known[stage.entry.stage]) == len(rows)) for stage in stages]
-        found = evaluate(
-            runs,
-            rows,
-            task.scorer,
-            self.store,
-            concurrency=self.settings.concurrency,
-            timeout=self.settings.row_timeout,
-            budget=self.lines.budget(stages[0].endpoint),
-            progress=self.progress,
-        )
+            return {stage.entry.stage: self._recorded(work, stage, known[stage.entry.stage]) for stage in stages}
+        runs = [self._run(task, stage, live=len(known[stage.entry.stage]) < work.answers) for stage in stages]
+        found = self._asked(work, runs, stages[0].endpoint)
         return {
             stage.entry.stage: self._kept(stage, found[stage.entry.stage], known[stage.entry.stage])
             for stage in stages
         }
 
-    def _share(self, task: Task) -> Sequence[DataRow]:
-        """The test rows of this run: every Kth of N where it is one of several."""
-        rows = task.dataset.rows("test")
+    def _asked(self, work: _Work, runs: Sequence[StageRun], endpoint: Endpoint) -> Mapping[str, tuple[Row, ...]]:
+        return evaluate(
+            runs,
+            work.rows,
+            work.metric,
+            self.store,
+            concurrency=self.settings.concurrency,
+            timeout=self.settings.row_timeout,
+            repeats=work.repeats,
+            budget=self.lines.budget(endpoint),
+            progress=self.progress,
+        )
+
+    def _share(self, rows: Sequence[DataRow]) -> Sequence[DataRow]:
+        """The rows of this run: every Nth where it is one of N."""
         if self.settings.shard is None:
             return rows
         number, of = self.settings.shard
         return rows[number - 1 :: of]
 
-    def _kept(self, stage: PinnedStage, rows: Sequence[Row], known: Mapping[str, float]) -> StageRows:
+    def _kept(self, stage: PinnedStage, rows: Sequence[Row], known: Mapping[Place, float]) -> StageRows:
         """The rows as they are judged and locked; ``known`` says when those were asked for that were there before."""
         price = price_of(stage.entry.model, self.settings.prices(stage.endpoint))
         kept = tuple(self.store.kept(_priced(row, price)) for row in rows)
         return StageRows(kept, len(known), min(known.values(), default=None))
 
-    def _recorded(self, task: Task, stage: PinnedStage, rows: Sequence[DataRow]) -> StageRows:
+    def _recorded(self, work: _Work, stage: PinnedStage, known: Mapping[Place, float]) -> StageRows:
         """What is recorded of a stage: in the store, else beside the lock; what is in neither was not run."""
-        name, ref = stage.entry.stage, stage.entry.artifacts.rows
-        known = self._known(task, stage, rows)
-        here = [row for row in rows if row.row_id in known]
-        run = self._run(task, stage, complete=True)
-        found = {row.row_id: row for row in evaluate([run], here, task.scorer, self.store)[name]} if here else {}
-        accepted = {row.row_id: row for row in self.artifacts.get_rows(ref, name)} if ref else {}
-        recorded = accepted | found
-        absent = [Row(row.row_id, name, 0, RowState.NOT_RUN) for row in rows]
-        kept = self._kept(stage, [recorded.get(row.row_id, row) for row in absent], known)
-        return replace(kept, reused=sum(row.state in _ANSWERED for row in kept.rows))
+        name = stage.entry.stage
+        accepted = {(row.row_id, row.repeat): row for ref in stage.recorded for row in self._accepted(ref, name)}
+        here = [row for row in work.rows if all((row.row_id, repeat) in known for repeat in range(work.repeats))]
+        run = self._run(work.task, stage, live=False)
+        found = self._asked(replace(work, rows=here), [run], stage.endpoint)[name] if here else ()
+        recorded = accepted | {(row.row_id, row.repeat): row for row in found}
+        rows = [recorded.get(place) or Row(place[0], name, place[1], RowState.NOT_RUN) for place in work.places]
+        return replace(self._kept(stage, rows, known), reused=sum(row.state in _ANSWERED for row in rows))
 
-    def lacks_rows(self, task: Task, stage: PinnedStage) -> bool:
-        """Whether the endpoint has to be asked about a test row of a stage."""
-        rows = self._share(task)
-        return not self.settings.offline and len(self._known(task, stage, rows)) < len(rows)
+    def _accepted(self, ref: str, stage: str) -> tuple[Row, ...]:
+        return self.artifacts.get_rows(ref, stage)
+
+    def lacks_rows(self, task: Task, held: HeldOut, stage: PinnedStage) -> bool:
+        """Whether the endpoint has to be asked about a row."""
+        work = _Work(task, held.metric, self._share(held.rows), 1)
+        return not self.settings.offline and len(self._known(work, stage)) < work.answers
 
     def program(self, task: Task, stage: PinnedStage) -> dspy.Module:
         """A stage's program with its live model, under its own adapter.
@@ -134,17 +172,19 @@ class Evaluator:
         """
         return _served(self._live(task, stage), stage.adapter)
 
-    def _known(self, task: Task, stage: PinnedStage, rows: Sequence[DataRow]) -> dict[str, float]:
-        """The rows that are in the store, by id, and when they were asked for."""
-        run = self._run(task, stage, complete=True)
-        wanted: dict[str, set[str]] = {}
-        for row in rows:
-            wanted.setdefault(Question(run, row, 0).key, set()).add(row.row_id)
-        found = self.store.read(wanted, task.scorer.fingerprint())
-        return {row_id: asked_at for key, (_, asked_at) in found.items() for row_id in wanted[key]}
+    def _known(self, work: _Work, stage: PinnedStage) -> dict[Place, float]:
+        """The rows that are in the store, and when they were asked for."""
+        run = self._run(work.task, stage, live=False)
+        wanted: dict[str, set[Place]] = {}
+        for row in work.rows:
+            for repeat in range(work.repeats):
+                wanted.setdefault(Question(run, row, repeat).key, set()).add((row.row_id, repeat))
+        ids = {key: {row_id for row_id, _ in places} for key, places in wanted.items()}
+        found = self.store.read(ids, work.metric.fingerprint())
+        return {place: asked_at for key, (_, asked_at) in found.items() for place in wanted[key]}
 
-    def _run(self, task: Task, stage: PinnedStage, *, complete: bool) -> StageRun:
-        program = stage.program if complete else self._live(task, stage)
+    def _run(self, task: Task, stage: PinnedStage, *, live: bool) -> StageRun:
+        program = self._live(task, stage) if live else stage.program
         return StageRun(stage.entry.stage, program, stage.adapter, stage.key, stage.entry.model, task.id)
 
     def _live(self, task: Task, stage: PinnedStage) -> dspy.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import cached_property, partial
@@ -9,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from pytest_finetune.core.claims import LOCKED, Claim, parse
+from pytest_finetune.core.claims import ScopedClaim, parse
+from pytest_finetune.core.records import Policy, Scope
 from pytest_finetune.endpoints import SANDBOX, Endpoint
-from pytest_finetune.errors import LockError
+from pytest_finetune.errors import LockError, UsageError
 from pytest_finetune.evaluate import Progress
 from pytest_finetune.lock.artifacts import Artifacts
 from pytest_finetune.lock.file import read_lock
@@ -20,9 +22,11 @@ from pytest_finetune.metrics import Judge
 from pytest_finetune.store import Store
 from pytest_finetune.task import Task
 from pytest_finetune.workflow.connections import Connections
+from pytest_finetune.workflow.evaluations import Evaluations, Expected
 from pytest_finetune.workflow.evaluator import Evaluator
 from pytest_finetune.workflow.gate import Gate
 from pytest_finetune.workflow.lines import JUDGE, Lines
+from pytest_finetune.workflow.pinning import Pinning
 from pytest_finetune.workflow.settings import LOCK, Settings
 from pytest_finetune.workflow.tasks import Tasks, load_tasks
 
@@ -71,7 +75,7 @@ class Run:
         """The tasks of the project; the models that their metrics ask are reached through this run."""
         tasks = load_tasks(self.settings.root, self.settings.tasks)
         for task in tasks.values():
-            for judge in task.scorer.judges:
+            for judge in _judges(task):
                 judge.connect(partial(self._judge, task))
         return tasks
 
@@ -137,21 +141,24 @@ class Run:
     @cached_property
     def gate(self) -> Gate:
         """Judges claims: on the candidate if one was built in this run, else on the lock."""
-        lock = read_lock(self.candidate) if self.retrain else self.accepted
         return Gate(
-            settings=self.settings,
-            tasks=self.tasks,
-            lock=lock,
-            accepted=self.accepted,
-            artifacts=self.artifacts,
-            evaluator=Evaluator(
-                self.settings, self.store, self.connections, self.lines, self.artifacts, self._progress
-            ),
-            claims=self._claims,
+            self.evaluations, self.accepted, self.artifacts, self.store, spend_alpha=self.settings.spend_alpha
         )
 
     @cached_property
-    def _claims(self) -> list[tuple[str, Claim]]:
+    def evaluations(self) -> Evaluations:
+        """The rows of the stages that are judged: of the candidate if one was built in this run, else of the lock."""
+        lock = read_lock(self.candidate) if self.retrain else self.accepted
+        return Evaluations(
+            self.settings,
+            self.tasks,
+            Pinning(self.settings, lock, self.artifacts),
+            Evaluator(self.settings, self.store, self.connections, self.lines, self.artifacts, self._progress),
+            self._expected,
+        )
+
+    @cached_property
+    def _expected(self) -> list[Expected]:
         return []
 
     def check(self) -> None:
@@ -168,18 +175,20 @@ class Run:
         self.accepted  # noqa: B018  # read, so that it is refused once, and not for each test
         self.tasks  # noqa: B018  # likewise
 
-    def expect(self, task: str, claim: Claim) -> None:
+    def expect(self, scoped: ScopedClaim, policy: Policy) -> None:
         """Say that a claim will be judged, and refuse at once what cannot be.
 
         Raises:
-            UsageError: If there is no such task, or it has no such stage.
+            UsageError: If there is no such task, or it has no such stage, suite or field.
             LockError: If the lock does not have what is needed.
         """
-        parse(str(claim), stages=self.tasks[task].stages)
+        task, claim = self.tasks[scoped.task], scoped.claim
+        parse(str(claim), stages=task.stages)
+        _check_scope(task, scoped.scope)
         if not self.retrain:
-            entries = [self.accepted.entry(task, stage) for stage in claim.stages if stage != LOCKED]
-            self.check_prices(self.tasks[task], [entry.model for entry in entries])
-        self._claims.append((task, claim))
+            entries = [self.accepted.entry(task.id, stage) for stage in claim.stages]
+            self.check_prices(task, [entry.model for entry in entries])
+        self._expected.append((scoped, policy))
 
     def check_prices(self, task: Task, models: Sequence[str]) -> None:
         """Refuse a cap where a price is unknown, before anything is asked."""
@@ -187,7 +196,7 @@ class Run:
             return
         for model in models:
             self.lines.budget(self.endpoint(task)).check(model)
-        for judge in task.scorer.judges:
+        for judge in _judges(task):
             self.lines.budget(self._judged_by(task, judge)).check(judge.model)
 
     def lm(self, task: Task, model: str) -> dspy.LM:
@@ -207,9 +216,25 @@ class Run:
             self._shared.write_text(self.connections.sandbox().address, encoding="utf-8")
 
     def _asks_sandbox(self, task: str) -> bool:
-        pinned = any(entry.endpoint == SANDBOX for entry in self.gate.lock.of_task(task))
-        return pinned and self.gate.lacks_rows(task)
+        pinned = any(entry.endpoint == SANDBOX for entry in self.evaluations.pinning.lock.of_task(task))
+        return pinned and self.evaluations.lacks_rows(task)
 
     def close(self) -> None:
         """Let go of the store and the endpoints."""
         self._open.close()
+
+
+def _judges(task: Task) -> tuple[Judge, ...]:
+    return tuple(judge for metric in task.metrics for judge in metric.judges)
+
+
+def _check_scope(task: Task, scope: Scope) -> None:
+    """Refuse slices and suites that do not exist."""
+    if scope.suite is None and scope.by is None:
+        return  # the rows are read when they are needed
+    rows = task.held_out(scope.suite).rows
+    if scope.by is not None and any(scope.by not in row.fields for row in rows):
+        known = sorted(rows[0].fields) if rows else []
+        close = difflib.get_close_matches(scope.by, known, n=1)
+        hint = f": did you mean {close[0]!r}?" if close else f"; its rows have: {', '.join(known)}"
+        raise UsageError(f"by={scope.by!r}: task {task.id!r} has no such field{hint}")

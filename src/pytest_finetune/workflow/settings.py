@@ -87,6 +87,8 @@ class _Values(BaseModel):
     concurrency: int = Field(32, ge=1, le=1024)
     row_timeout: float = Field(120.0, gt=0)
     max_cost: float | None = Field(None, ge=0)
+    repeats: int = Field(1, ge=1, le=100)
+    spend_alpha: bool = False
     rows_max_age: Annotated[float | None, BeforeValidator(_read_as(age))] = None
     store_limit: Annotated[int, BeforeValidator(_read_as(size))] = 10**9
     store_text: StoredText = StoredText.FULL
@@ -112,12 +114,15 @@ class Settings:
         concurrency: How many calls are in flight at once.
         row_timeout: Seconds after which a row is given up.
         max_cost: US dollars that the run may cost; ``None``: no limit.
+        repeats: How often each row is asked, where a marker does not say.
+        spend_alpha: The k-th candidate that a set of rows judges is judged at a smaller error rate.
         rows_max_age: Seconds after which an answer is asked for again; ``None``: never.
         store_limit: Bytes beyond which the row store drops old answers.
         store_text: What the row store keeps of answers and errors.
         rebuild_on: The endpoint on which a retrain builds, whatever the tasks name; ``None``: on theirs.
         rebuild: The tasks that a retrain is narrowed to; empty: all that are claimed.
         offline: Nothing is asked: only what was recorded is judged.
+        stop_early: A claim goes no further once it is decided.
         shard: Which share of the rows is evaluated, of how many: ``(2, 4)``; ``None``: all, and they are judged.
         endpoints: The endpoints that the table names.
         own_prices: The prices that the table names, by model.
@@ -135,12 +140,15 @@ class Settings:
     concurrency: int
     row_timeout: float
     max_cost: float | None
+    repeats: int
+    spend_alpha: bool
     rows_max_age: float | None
     store_limit: int
     store_text: StoredText
     rebuild_on: str | None = None
     rebuild: tuple[str, ...] = ()
     offline: bool = False
+    stop_early: bool = False
     shard: tuple[int, int] | None = None
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     own_prices: Mapping[str, Price] = field(default_factory=dict)

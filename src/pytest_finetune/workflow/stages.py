@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_finetune import programs
@@ -10,7 +10,7 @@ from pytest_finetune.core.fingerprint import digest
 from pytest_finetune.endpoints import Endpoint
 from pytest_finetune.lock.artifacts import Artifacts
 from pytest_finetune.lock.model import Entry, Facts
-from pytest_finetune.task import Task
+from pytest_finetune.task import HeldOut, Task
 from pytest_finetune.workflow.facts import facts_of
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class PinnedStage:
         program_state: The digest of program and state together.
         adapter: Writes its prompts.
         endpoint: Where its model lives.
+        recorded: Rows beside the lock that were accepted for it.
     """
 
     entry: Entry
@@ -36,6 +37,17 @@ class PinnedStage:
     program_state: str
     adapter: dspy.Adapter
     endpoint: Endpoint
+    recorded: tuple[str, ...] = ()
+
+    def on(self, held: HeldOut, suite: str | None) -> PinnedStage:
+        """The stage as it runs on these rows: a suite may have a program of its own."""
+        refs = self.entry.artifacts
+        ref = refs.rows if suite is None else refs.suites.get(suite)
+        recorded = () if ref is None else (ref,)
+        if held.program is None:
+            return replace(self, recorded=recorded)
+        program = held.program()
+        return replace(self, program=program, program_state=programs.program_fingerprint(program), recorded=recorded)
 
     @property
     def key(self) -> str:

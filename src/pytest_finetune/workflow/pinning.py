@@ -1,0 +1,77 @@
+"""Stages as the lock pins them, once it is sure that this is what will be run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pytest_finetune.endpoints import Endpoint
+from pytest_finetune.errors import DriftError, LockError
+from pytest_finetune.lock.artifacts import Artifacts
+from pytest_finetune.lock.drift import compare, drift_error
+from pytest_finetune.lock.model import Entry, Lock
+from pytest_finetune.task import FINETUNED, Task
+from pytest_finetune.workflow.settings import Settings
+from pytest_finetune.workflow.stages import PinnedStage, pinned_stage
+
+
+@dataclass
+class Pinning:
+    """Loads the stages of a lock, and refuses those that do not fit the tasks.
+
+    Args:
+        settings: The endpoints, and the name of the lock for messages.
+        lock: What is judged.
+        artifacts: The files beside it.
+    """
+
+    settings: Settings
+    lock: Lock
+    artifacts: Artifacts
+    _stages: dict[tuple[str, str], PinnedStage] = field(default_factory=dict)
+
+    def stage(self, task: Task, name: str) -> PinnedStage:
+        """A stage with its program.
+
+        Raises:
+            LockError: If the lock does not have it, or what it refers to is missing or damaged.
+            DriftError: If what the tasks file asks for today is not what the lock pins.
+        """
+        if (task.id, name) not in self._stages:
+            self._stages[task.id, name] = self._checked(task, self.lock.entry(task.id, name))
+        return self._stages[task.id, name]
+
+    def _checked(self, task: Task, entry: Entry) -> PinnedStage:
+        pinned = pinned_stage(task, entry, self._endpoint(task, entry), self.artifacts)
+        drifts = [drift for drift in compare(entry, pinned.facts) if not drift.comparable]
+        if drifts:
+            raise drift_error(entry, drifts)
+        self._check_model(entry)
+        self._check_artifacts(entry)
+        return pinned
+
+    def _check_model(self, entry: Entry) -> None:
+        """A fine-tuned stage must not be served by its base, and every other stage must be."""
+        if (entry.model == entry.base) is not (entry.stage == FINETUNED):
+            return
+        problem = f"the fine-tuned model is its own base {entry.base!r}: it was never trained"
+        if entry.stage != FINETUNED:
+            problem = f"the lock pins the model {entry.model!r}, the stage is made of {entry.base!r}"
+        raise LockError(
+            f"{entry.name}: {problem}. Restore the lock (git checkout -- {self.settings.lock.name}), or"
+            f" pytest --ft-retrain --ft-task {entry.task}"
+        )
+
+    def _check_artifacts(self, entry: Entry) -> None:
+        """What the lock refers to must be there unchanged, also what this run does not read."""
+        for ref in entry.artifacts.refs():
+            self.artifacts.get_bytes(ref)
+
+    def _endpoint(self, task: Task, entry: Entry) -> Endpoint:
+        """The endpoint that the lock pins, which must be the one the task asks for."""
+        endpoint = self.settings.endpoint_named(task.endpoint, task.id)
+        if endpoint.identity != entry.endpoint:
+            raise DriftError(
+                f"{entry.name}: the lock pins endpoint {entry.endpoint!r}, the task asks for {endpoint.identity!r}:"
+                f" name the pinned one, or build the stage there: pytest --ft-retrain --ft-task {task.id}"
+            )
+        return endpoint
