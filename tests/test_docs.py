@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.workflow.test_sabotage import SABOTAGE
 
 from pytest_finetune.core.pricing import Price, price_of
 from pytest_finetune.endpoints import Endpoint
@@ -59,3 +60,10 @@ def test_the_prices_of_the_docs_are_read(tmp_path: Path) -> None:
     settings = read_settings(tmp_path)
     price = price_of("ft:my-model-2026:acme::1", settings.prices(Endpoint("mine", "http://127.0.0.1/v1")))
     assert price == Price(0.30, 1.20)
+
+
+def test_every_sabotage_that_is_tried_is_in_the_docs_and_the_other_way_round() -> None:
+    page = (ROOT / "docs" / "sabotage.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert sorted(listed) == sorted(sabotage.__name__ for sabotage in SABOTAGE)
+    assert len(listed) >= 30

@@ -6,6 +6,7 @@ import sqlite3
 
 from tests.conftest import Project
 
+from pytest_finetune.workflow.evaluations import Bench
 from pytest_finetune.workflow.run import Run
 from pytest_finetune.workflow.settings import read_settings
 
@@ -27,8 +28,8 @@ def test_answers_that_are_new_are_handed_on_as_hashes_too(built: Project) -> Non
     connection.close()
     run = Run(read_settings(built.path, ini={"models": ["models.lock"], "store_text": "hash"}, environment={}))
     try:
-        rows = run.gate.rows("tickets", "baseline")
-        reused = run.gate.score("tickets", "baseline").reused
+        rows = run.evaluations.rows(Bench("tickets"), "baseline")
+        reused = run.evaluations.score(Bench("tickets"), "baseline").reused
     finally:
         run.close()
     assert 0 < reused < len(rows)

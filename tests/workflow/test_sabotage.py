@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 
@@ -11,10 +12,12 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 from tests.conftest import Project
 
-from pytest_finetune.core.claims import ladder
+from pytest_finetune.core.claims import ScopedClaim, ladder
 from pytest_finetune.core.records import Policy
 from pytest_finetune.core.results import Result
 from pytest_finetune.errors import FinetuneError
+from pytest_finetune.lock import Artifacts, read_lock
+from pytest_finetune.lock.artifacts import Kind
 from pytest_finetune.workflow.run import Run
 from pytest_finetune.workflow.settings import read_settings
 
@@ -112,6 +115,115 @@ def lose_the_store_and_the_training_file(project: Project) -> None:
     project.artifact("training").unlink()
 
 
+def rewrite(project: Project, stage: str, kind: Kind, change: Callable[[bytes], bytes]) -> None:
+    """Edit an artifact, and its hash in the lock with it."""
+    artifacts = Artifacts.beside(project.lock)
+    refs = read_lock(project.lock).entry("tickets", stage).artifacts
+    ref = str(getattr(refs, kind))
+    project.edit("models.lock", ref, artifacts.put_bytes(kind, change(artifacts.get_bytes(ref))))
+
+
+def raise_the_scores_of_the_accepted_rows(project: Project) -> None:
+    rewrite(project, "finetuned", "rows", lambda content: content.replace(b'"score":0.0', b'"score":1.0'))
+
+
+def drop_the_accepted_rows_that_were_wrong(project: Project) -> None:
+    def only_right(content: bytes) -> bytes:
+        return b"".join(line for line in content.splitlines(keepends=True) if b'"score":0.0' not in line)
+
+    rewrite(project, "finetuned", "rows", only_right)
+
+
+def raise_the_score_in_the_lock(project: Project) -> None:
+    score = read_lock(project.lock).entry("tickets", "finetuned").score
+    assert score is not None
+    project.edit("models.lock", f"mean = {score.mean}", "mean = 0.99")
+
+
+def pass_a_stage_off_as_another(project: Project) -> None:
+    lock = read_lock(project.lock)
+    good, weak = (lock.entry("tickets", stage).artifacts.program for stage in ("prompt_optimized", "baseline"))
+    project.edit("models.lock", good, weak)
+
+
+def drop_a_stage_from_the_lock(project: Project) -> None:
+    text = project.lock.read_text()
+    blocks = text.split("[[model]]")
+    project.write(
+        "models.lock", "[[model]]".join(block for block in blocks if 'stage = "prompt_optimized"' not in block)
+    )
+
+
+def pin_a_stage_twice(project: Project) -> None:
+    text = project.lock.read_text()
+    project.write("models.lock", text + "\n[[model]]" + text.split("[[model]]")[1])
+
+
+def cut_the_lock_off(project: Project) -> None:
+    text = project.lock.read_text()
+    project.write("models.lock", text[: len(text) // 2])
+
+
+def take_a_lock_of_the_future(project: Project) -> None:
+    project.edit("models.lock", "version = 1", "version = 99")
+
+
+def loosen_the_decoding(project: Project) -> None:
+    project.edit("finetune_tasks.py", 'student="sandbox-small"', 'student="sandbox-small", temperature=0.7')
+
+
+def cut_answers_short(project: Project) -> None:
+    project.edit("finetune_tasks.py", 'student="sandbox-small"', 'student="sandbox-small", max_tokens=3')
+
+
+def split_by_another_salt(project: Project) -> None:
+    project.edit("finetune_tasks.py", 'split="split")', 'salt="luckier")')
+
+
+def repeat_the_easy_rows(project: Project) -> None:
+    lines = (project.path / "tickets.jsonl").read_text().splitlines()
+    project.write("tickets.jsonl", "\n".join([*lines, *[line for line in lines if '"test"' in line][:50]]) + "\n")
+
+
+def put_test_rows_into_training(project: Project) -> None:
+    row = json.loads(
+        next(line for line in (project.path / "tickets.jsonl").read_text().splitlines() if '"test"' in line)
+    )
+    line = json.dumps({**row, "split": "train"})
+    project.write("tickets.jsonl", (project.path / "tickets.jsonl").read_text() + line + "\n")
+
+
+def let_one_model_answer_for_two(project: Project) -> None:
+    store(
+        project,
+        "UPDATE prediction SET output = (SELECT other.output FROM prediction AS other WHERE other.row_id ="
+        " prediction.row_id AND other.stage = 'prompt_optimized') WHERE stage = 'finetuned'",
+    )
+
+
+def let_the_base_answer_for_the_tuned_model(project: Project) -> None:
+    store(project, "UPDATE prediction SET served_model = 'sandbox-small' WHERE stage = 'finetuned' AND row_id < '8'")
+
+
+def turn_rows_that_were_wrong_into_errors(project: Project) -> None:
+    store(
+        project,
+        "UPDATE prediction SET state = 'error', output = NULL, error = 'timeout', asked_at = asked_at + 86400"
+        " WHERE key IN (SELECT key FROM score WHERE value = 0) AND stage = 'finetuned'",
+    )
+
+
+def give_every_answer_the_same_score(project: Project) -> None:
+    store(project, "UPDATE score SET value = 1")
+
+
+def store(project: Project, statement: str) -> None:
+    connection = sqlite3.connect(project.path / ".pytest-finetune" / "rows.sqlite")
+    with connection:
+        connection.execute(statement)
+    connection.close()
+
+
 SABOTAGE = [
     swap_the_finetuned_model_for_its_base,
     swap_the_base_as_well,
@@ -131,8 +243,26 @@ SABOTAGE = [
     move_the_lock_to_another_endpoint,
     damage_the_store,
     lose_the_store_and_the_training_file,
+    raise_the_scores_of_the_accepted_rows,
+    drop_the_accepted_rows_that_were_wrong,
+    raise_the_score_in_the_lock,
+    pass_a_stage_off_as_another,
+    drop_a_stage_from_the_lock,
+    pin_a_stage_twice,
+    cut_the_lock_off,
+    take_a_lock_of_the_future,
+    loosen_the_decoding,
+    cut_answers_short,
+    split_by_another_salt,
+    repeat_the_easy_rows,
+    put_test_rows_into_training,
+    let_one_model_answer_for_two,
+    let_the_base_answer_for_the_tuned_model,
+    turn_rows_that_were_wrong_into_errors,
+    give_every_answer_the_same_score,
 ]
-LADDER = ladder(min_score=0.5)
+LADDER = [ScopedClaim("tickets", claim) for claim in ladder(min_score=0.5)]
+POLICY = Policy(margin=0.02)
 
 
 @pytest.fixture
@@ -146,8 +276,8 @@ def gate(built: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
         runs.append(run)
         run.check()
         for claim in LADDER:
-            run.expect("tickets", claim)
-        return [run.gate.judge("tickets", claim, Policy(margin=0.02)) for claim in LADDER]
+            run.expect(claim, POLICY)
+        return [run.gate.judge(claim, POLICY) for claim in LADDER]
 
     yield judge
     sys.modules.pop("finetune_tasks", None)

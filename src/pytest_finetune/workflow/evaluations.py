@@ -75,6 +75,7 @@ class Evaluations:
             except NotEvaluated:  # of another stage, it may be: this one is judged if it has its rows
                 self._evaluate(bench, {stage})
         rows = self._rows[bench, stage].rows
+        self._check_server(bench, stage, rows)
         absent = sum(row.state is RowState.NOT_RUN for row in rows)
         if absent > MAX_MISSING * len(rows):
             raise NotEvaluated(
@@ -82,6 +83,18 @@ class Evaluations:
                 f" recorded, and --ft-offline asks for none: pytest --finetune-models={self.settings.lock.name}"
             )
         return rows
+
+    def _check_server(self, bench: Bench, stage: str, rows: Sequence[Row]) -> None:
+        """An endpoint that does not have the fine-tuned model may answer with its base, and say so."""
+        entry = self.stage(bench, stage).entry
+        other = [row for row in rows if entry.model != entry.base and row.served_model == entry.base]
+        if other:
+            raise EvidenceError(
+                f"{len(other)} of {len(rows)} rows of stage {stage!r} of task {bench.task!r} were answered by"
+                f" {entry.base!r}, not by the pinned {entry.model!r} that is tuned from it, first {other[0].row_id}:"
+                " see that the endpoint serves the model, drop these rows (pytest-finetune rows prune --stage"
+                f" {stage}), and run again"
+            )
 
     def evaluate(self, scoped: ScopedClaim) -> int:
         """Evaluate this run's share of the rows that a claim looks at.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from pytest_finetune.core.records import Measure, Row
 from pytest_finetune.endpoints import Endpoint
 from pytest_finetune.errors import DriftError, LockError
 from pytest_finetune.lock.artifacts import Artifacts
 from pytest_finetune.lock.drift import compare, drift_error
-from pytest_finetune.lock.model import Entry, Lock
+from pytest_finetune.lock.model import Entry, Lock, Score
 from pytest_finetune.task import FINETUNED, Task
 from pytest_finetune.workflow.settings import Settings
 from pytest_finetune.workflow.stages import PinnedStage, pinned_stage
@@ -65,6 +68,19 @@ class Pinning:
         """What the lock refers to must be there unchanged, also what this run does not read."""
         for ref in entry.artifacts.refs():
             self.artifacts.get_bytes(ref)
+        if entry.artifacts.rows is not None and entry.score is not None:
+            self._check_score(entry, entry.score, self.artifacts.get_rows(entry.artifacts.rows, entry.stage))
+
+    def _check_score(self, entry: Entry, score: Score, rows: Sequence[Row]) -> None:
+        """The accepted rows and the accepted score are one thing, told twice: an edit of one of them shows."""
+        values = [value for row in rows if (value := row.value(Measure.SCORE)) is not None]
+        mean = sum(values) / len(values) if values else 0.0
+        if len(values) != score.n or not math.isclose(mean, score.mean, abs_tol=1e-5):
+            raise LockError(
+                f"{entry.name}: the lock says that it scored {score.mean:.6f} on {score.n} rows, its rows beside the"
+                f" lock say {mean:.6f} on {len(values)}: one of them was edited. Take back the committed lock and its"
+                " folder with git checkout, or build again with `pytest --ft-retrain`"
+            )
 
     def _endpoint(self, task: Task, entry: Entry) -> Endpoint:
         """The endpoint that the lock pins, which must be the one the task asks for."""
