@@ -27,8 +27,10 @@ def judge(claim: Claim, evidence: Evidence, policy: Policy) -> Verdict:
     """Judge a claim on evidence that `check_evidence` lets through.
 
     The test follows from the kind of data alone: Tango's for paired binary scores, the betting test for
-    graded scores and for ratios, the exact binomial or the betting test against a number, CR1 t where rows
-    come in groups, and Student's t for measures without an upper bound (approximate).
+    graded scores and for ratios, the exact binomial or the betting test against a number, clustered t where rows
+    come in groups, and Student's t for measures without an upper bound and bounds of order statistics for their
+    percentiles (approximate). A run that may stop early is judged by the betting test wherever the others need
+    all rows of a bounded measure.
 
     A margin written in the claim is the margin; else the policy's, for two stages compared by score or format
     errors; else 0. The same program state and model on both sides hold by identity, whatever noise the rows
@@ -49,7 +51,7 @@ def _in_parts(whole: Verdict, cases: Mapping[str, _Case]) -> Verdict:
     """Judge each slice: all must hold, so each PASS is at full alpha; any may fail, so FAILs are corrected (Holm)."""
     decided = [case.decide() for case in cases.values()]
     strict = whole.alpha / len(cases)  # what a betting test must aim at to survive Holm
-    p_values = [replace(case, alpha=strict).decide()[1].p_below for case in cases.values()]
+    p_values = [min(replace(case, alpha=strict).decide()[1].p_below, 1.0) for case in cases.values()]
     failed = stats.holm(p_values, whole.alpha)
     parts = [
         Part(name, case.verdict(method, replace(decision, below=decision.below and fails)))
@@ -107,7 +109,7 @@ class _Case:
 
     @property
     def estimate(self) -> float:
-        return _sign(self.claim) * (self.left - self.right)
+        return _sign(self.claim) * (self.left - self.right) + 0.0  # a tie is 0.0, not -0.0
 
     def _holds_by_identity(self) -> bool:
         if not self.identity or self.margin < 0 or len(set(_factors(self.claim))) > 1:
@@ -193,7 +195,9 @@ class _Case:
         bounded = self.claim.measure.bounded
         if not isinstance(self.claim.right, Reading) or method in {Method.IDENTITY, Method.QUANTILE}:
             return None
-        if bounded and (_factors(self.claim) == (1, 1) or self.planned is not None):
+        if bounded and _factors(self.claim) == (1, 1):
+            return None
+        if method is Method.BETTING and self.planned is not None:  # it takes a horizon, which these bounds know not
             return None
         left, right = [pair.left for pair in self.pairs], [pair.right for pair in self.pairs]
         lower, upper = stats.ratio_interval(left, right, self.groups, bounded=bounded, alpha=self.alpha)

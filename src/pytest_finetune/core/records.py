@@ -193,7 +193,7 @@ class Evidence:
         same_model: Both sides are served by the same model.
         same_program: Both sides run the same program state.
         same_outputs: Both sides gave the same answer on every row.
-        planned: How many rows there would have been, where the evaluation stopped early; None where it did not.
+        planned: How many rows there are, where the evaluation may stop before the last; None where it may not.
     """
 
     pairs: tuple[Pair, ...]
@@ -309,10 +309,11 @@ class Verdict:
             a single unit tells nothing.
         certifiable_margin: Smallest margin that n such rows certify with power 0.8 for equal stages; None for
             numbers and for unbounded measures.
-        p_differ: Two-sided McNemar mid-p of "both sides are right equally often", for paired binary scores.
+        p_differ: Two-sided McNemar mid-p of "both sides are right equally often", for independent paired binary
+            scores whose number was fixed.
         ratio: Bounds of left over right, each at one-sided ``alpha``, in a claim with a factor, or on an unbounded
             measure of two stages.
-        planned: How many rows there would have been, where the evaluation stopped early.
+        planned: How many rows there are, where the evaluation might have stopped before the last.
         parts: The verdict in each slice of a claim with ``by=``, from the worst to the best. The figures above are
             those of all rows; the outcome follows from the slices.
     """

@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_finetune.core.claims import LOCKED, Claim, Reading, Relation, ladder, parse
-from pytest_finetune.core.records import Measure
+from pytest_finetune.core.claims import LOCKED, Claim, Reading, Relation, ScopedClaim, ladder, parse
+from pytest_finetune.core.records import Measure, Scope
 from pytest_finetune.errors import ClaimError
 
+ABOVE = "finetuned >= baseline"
 STAGES = ("baseline", "prompt_optimized", "finetuned", "teacher")
 
 
@@ -35,10 +36,40 @@ STAGES = ("baseline", "prompt_optimized", "finetuned", "teacher")
             "format_errors(finetuned) <= 0.02",
             Claim(Reading("finetuned", Measure.FORMAT_ERRORS), "<=", 0.02),
         ),
+        (
+            "latency_p95(finetuned) <= 1.2 * latency_p95(baseline)",
+            Claim(
+                Reading("finetuned", Measure.LATENCY, percentile=95),
+                "<=",
+                Reading("baseline", Measure.LATENCY, 1.2, percentile=95),
+            ),
+        ),
+        ("cost_p5(finetuned) <= 0.01", Claim(Reading("finetuned", Measure.COST, percentile=5), "<=", 0.01)),
+        (
+            "tokens_p50(finetuned) <= tokens_p50(locked) + 20",
+            Claim(
+                Reading("finetuned", Measure.TOKENS, percentile=50),
+                "<=",
+                Reading(LOCKED, Measure.TOKENS, percentile=50),
+                margin=20.0,
+            ),
+        ),
     ],
 )
 def test_reads_each_form(text: str, expected: Claim) -> None:
     assert parse(text, stages=STAGES) == (expected,)
+
+
+def test_a_claim_prints_its_percentile() -> None:
+    (claim,) = parse("1.5*latency_p95( finetuned )<=latency_p95(teacher)+.5")
+    assert str(claim) == "1.5 * latency_p95(finetuned) <= latency_p95(teacher) + 0.5"
+    assert (claim.percentile, claim.stages) == (95, ("finetuned", "teacher"))
+
+
+def test_a_scoped_claim_prints_its_slices_and_its_suite() -> None:
+    (claim,) = parse(ABOVE)
+    assert str(ScopedClaim("tickets", claim)) == ABOVE
+    assert str(ScopedClaim("tickets", claim, Scope(suite="safety", by="lang"))) == f"{ABOVE} by lang on safety"
 
 
 def test_a_chain_is_one_claim_per_relation_and_its_margin_belongs_to_the_last() -> None:
@@ -86,6 +117,15 @@ def test_stages_to_evaluate_leave_locked_out() -> None:
         ),
         ("score_p95(finetuned) >= 0.5", "score is compared by its mean", "score_p95"),
         ("latncy_p95(finetuned) <= 2", "unknown measure 'latncy'. Did you mean 'latency'?", "latncy_p95"),
+        ("latency_p0(finetuned) <= 2", "unknown measure 'latency_p0'. Did you mean 'latency'?", "latency_p0"),
+        ("latency_p05(finetuned) <= 2", "unknown measure 'latency_p05'", "latency_p05"),
+        ("latency_p100(finetuned) <= 2", "unknown measure 'latency_p100'", "latency_p100"),
+        ("format_errors_p50(finetuned) <= 0", "format_errors is compared by its mean", "format_errors_p50"),
+        (
+            "latency_p95(finetuned) <= latency_p90(baseline)",
+            "latency_p90(baseline) is compared with latency_p95(finetuned): both sides need one measure",
+            "latency_p90(baseline)",
+        ),
         ("finetuned >= 0.5 * finetuned", "compared with itself", "0.5 *"),
         ("0.1 >= 0.2", "two numbers are compared", "0.2"),
         ("locked >= 0.8", "'locked' stands for the other side's stage", "locked"),
@@ -131,15 +171,16 @@ RELATIONS = st.sampled_from(list[Relation]([">=", "<="]))
 def claims(draw: st.DrawFn) -> Claim:
     measure = draw(st.sampled_from(Measure))
     top = 1.0 if measure.bounded else 1e6
+    percentile = None if measure.bounded else draw(st.none() | st.integers(1, 99))
     left, right = draw(st.lists(NAMES, min_size=2, max_size=2, unique=True))
     if draw(st.booleans()):
         bar = draw(st.floats(min_value=0, max_value=top))
-        return Claim(Reading(left, measure), draw(RELATIONS), bar)
+        return Claim(Reading(left, measure, percentile=percentile), draw(RELATIONS), bar)
     margin = draw(st.none() | st.floats(min_value=-top, max_value=top, exclude_min=True, exclude_max=True))
     return Claim(
-        Reading(left, measure, draw(POSITIVE)),
+        Reading(left, measure, draw(POSITIVE), percentile),
         draw(RELATIONS),
-        Reading(draw(st.just(right) | st.just(LOCKED)), measure, draw(POSITIVE)),
+        Reading(draw(st.just(right) | st.just(LOCKED)), measure, draw(POSITIVE), percentile),
         margin,
     )
 
@@ -149,7 +190,7 @@ def test_what_a_claim_prints_reads_back_as_the_same_claim(claim: Claim) -> None:
     assert parse(str(claim)) == (claim,)
 
 
-@given(st.text(alphabet="ab >=<*()+-.019eclockd_\t", max_size=30))
+@given(st.text(alphabet="ab >=<*()+-.019eclockdp_\t", max_size=30))
 def test_any_text_is_a_claim_or_a_claim_error(text: str) -> None:
     try:
         assert parse(text)

@@ -144,7 +144,7 @@ def test_a_drawn_dev_split_keeps_groups_together() -> None:
 
 
 def test_an_unknown_split_is_refused() -> None:
-    with pytest.raises(UsageError, match="'valid' is not a split: use train, dev or test"):
+    with pytest.raises(UsageError, match="'valid' is not a split: use train, dev, test or all"):
         Dataset.from_examples(made(10), inputs=["text"]).rows("valid")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_finetune.core.claims import parse
 from pytest_finetune.core.gate import judge, settle
-from pytest_finetune.core.records import Evidence, Inconclusive, Pair, Policy
+from pytest_finetune.core.records import Evidence, Pair, Policy
 from pytest_finetune.errors import LockError, UsageError
 from pytest_finetune.lock import Entry, Lock, SettledClaim
 
@@ -88,7 +88,7 @@ def test_a_claim_is_noted_as_it_was_settled() -> None:
     (claim,) = parse("finetuned >= baseline")
     pairs = tuple(Pair(f"{number:016x}", 1.0, float(number % 2)) for number in range(100))
     verdict = judge(claim, Evidence(pairs), Policy(margin=0.02))
-    noted = SettledClaim.of(str(claim), verdict, settle(verdict, Inconclusive.OBSERVED))
+    noted = SettledClaim.of(str(claim), verdict, settle(verdict, Policy()))
     assert noted.model_dump(include={"claim", "outcome", "held", "method", "estimate", "margin", "alpha", "n"}) == {
         "claim": "finetuned >= baseline",
         "outcome": "PASS",
