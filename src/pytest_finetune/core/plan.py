@@ -6,7 +6,7 @@ import copy
 import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from pytest_finetune.core import stats
@@ -97,6 +97,17 @@ class Asking:
         """All of them."""
         return self.prompt_tokens + self.completion_tokens
 
+    def until(self, share: float) -> Asking:
+        """What it takes where this share of the rows is enough."""
+        return replace(
+            self,
+            calls=round(self.calls * share),
+            prompt_tokens=round(self.prompt_tokens * share),
+            completion_tokens=round(self.completion_tokens * share),
+            cost=None if self.cost is None else self.cost * share,
+            share=share,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class RowsPlan:
@@ -186,7 +197,7 @@ class Total:
     calls: int = 0
     tokens: int = 0
     cost: float | None = 0.0
-    unpriced: tuple[str, ...] = field(default=())
+    unpriced: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, asked: Iterable[Asking]) -> Total:

@@ -51,7 +51,8 @@ def tango_p(wins: int, losses: int, n: int, d0: float) -> float:
     shares = [min(max(differing + step * error, abs(d0)), 1 - _ROUNDING) for step in _STEPS]
     rows = _likely((min(shares) - d0) / 2, (max(shares) - d0) / 2, n)
     frontier = _frontier(tango_z(wins, losses, n, d0) - _ROUNDING, rows, n, d0)
-    return max(_beyond(frontier, rows, n, (share + d0) / 2, (share - d0) / 2) for share in shares)
+    p = max(_beyond(frontier, rows, n, (share + d0) / 2, (share - d0) / 2) for share in shares)
+    return min(p, 1.0)  # sums of floats may pass it
 
 
 def _likely(low: float, high: float, n: int) -> range:
