@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
 import shutil
+from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+from tests.unit.reports.cases import RESULTS
 from tests.workflow.test_sabotage import SABOTAGE
 
+from pytest_finetune.core.claims import LADDER, parse
 from pytest_finetune.core.pricing import Price, price_of
+from pytest_finetune.core.records import Inconclusive, Measure, Scope, Tier
 from pytest_finetune.endpoints import Endpoint
+from pytest_finetune.plugin import MARKERS
+from pytest_finetune.plugin.markers import GatedClaim, ft_claim, ft_ladder
+from pytest_finetune.reports.header import given
+from pytest_finetune.reports.lines import failure
 from pytest_finetune.workflow.settings import read_settings
 from pytest_finetune.workflow.tasks import load_tasks
 
 ROOT = Path(__file__).parents[1]
+Make = Callable[..., tuple[GatedClaim, ...]]
 
 
 def snippets(page: str) -> list[str]:
@@ -67,3 +78,64 @@ def test_every_sabotage_that_is_tried_is_in_the_docs_and_the_other_way_round() -
     listed = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
     assert sorted(listed) == sorted(sabotage.__name__ for sabotage in SABOTAGE)
     assert len(listed) >= 30
+
+
+def first_column(page: str) -> list[str]:
+    """The code in the first column of a page's tables."""
+    return re.findall(r"^\| `(.+?)` \|", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+
+
+FORMS = [form for form in first_column("docs/claims.md") if ">=" in form or "<=" in form]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_a_claim_in_the_docs_is_one(form: str) -> None:
+    claims = parse(form, stages=[*LADDER, "teacher"])
+    assert len(claims) == form.count(">=") + form.count("<=")
+
+
+def test_the_docs_show_claims_of_every_kind() -> None:
+    claims = [claim for form in FORMS for claim in parse(form)]
+    assert len(set(FORMS)) == len(FORMS)
+    assert {claim.measure for claim in claims} == set(Measure)
+    assert {stage for claim in claims for stage in claim.stages} == {*LADDER, "teacher"}
+    assert any(claim.uses_locked for claim in claims)
+    assert any(claim.percentile for claim in claims)
+    assert {claim.margin is None or claim.margin > 0 for claim in claims} == {True, False}
+    arguments = {form.partition("=")[0] for form in first_column("docs/claims.md") if form not in FORMS}
+    assert arguments == {"on", *(field.name for field in fields(Scope))} - {"suite"}
+
+
+def test_the_verdict_of_the_docs_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    page = (ROOT / "docs/verdicts.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"<!-- paragraph -->\n```text\n(.*?)\n```\n<!-- end -->", page, re.DOTALL)
+    result = RESULTS["not held as observed"]
+    assert shown.splitlines() == list(failure(replace(result, flips=result.flips[:1])))
+
+
+def test_the_docs_name_every_policy_and_tier_and_the_header() -> None:
+    assert first_column("docs/verdicts.md") == [
+        "inconclusive=",
+        *(f'"{word}"' for word in Inconclusive),
+        "tier=",
+        *(f'"{word}"' for word in Tier),
+    ]
+    values = {"models": ("models.lock",), "alpha": 0.01}
+    told = given(values, {"models": "option", "alpha": "ini"})
+    assert f"finetune: gating on models.lock ({told})" in (ROOT / "docs/verdicts.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("name", "make"), [("ft_claim", ft_claim), ("ft_ladder", ft_ladder)])
+def test_what_pytest_tells_of_a_marker_is_what_it_takes(
+    name: str, make: Callable[..., tuple[GatedClaim, ...]]
+) -> None:
+    signature, _, text = MARKERS[name].partition("): ")
+    told = {key: ast.literal_eval(value) for key, value in re.findall(r"(\w+)=([^,]+)", signature)}
+    claim = {"ft_claim": ["finetuned >= baseline"], "ft_ladder": []}[name]
+    (default, *_), (same, *_) = make("tickets", *claim), make("tickets", *claim, **told)
+    assert told.pop("margin") == default.default_margin == same.margin
+    told.pop("min_score", None)
+    assert set(told) == {field.name for field in fields(GatedClaim)} - {"task", "claim", "margin", "default_margin"}
+    assert replace(same, margin=None) == default
+    assert [key for key in ("margin", *told) if f"\n    {key} " not in text] == []

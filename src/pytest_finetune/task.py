@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_finetune.core.fingerprint import data_fingerprint
 from pytest_finetune.dataset import ALL, DataRow, Dataset
 from pytest_finetune.errors import UsageError
 from pytest_finetune.metrics import Metric, as_metric
@@ -49,13 +50,16 @@ class HeldOut:
         rows: In salted hash order.
         metric: Scores the answers.
         program: What each stage's model runs in the place of its own program; ``None``: its own.
-        fingerprint: Of the rows, whatever their order.
     """
 
     rows: Sequence[DataRow]
     metric: Metric
     program: Program | None
-    fingerprint: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the rows, whatever their order."""
+        return data_fingerprint(row.row_id for row in self.rows)
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,9 @@ class Task:
             raise UsageError(f"{who}: adapter {self.adapter!r} is not one of {', '.join(ADAPTERS)}")
         if self.recipe == "distill" and self.teacher is None:
             raise UsageError(f"{who}: the recipe 'distill' needs a teacher: teacher='MODEL'")
+        for name, suite in self._named_suites().items():
+            if not isinstance(suite.dataset, Dataset):
+                raise UsageError(f"{who}: suite {name!r} must be a Dataset, or a Suite with one")
         if not isinstance(self.metric, Metric):
             object.__setattr__(self, "metric", as_metric(self.metric))
 
@@ -170,7 +177,7 @@ class Task:
             DatasetError: If the data cannot be read.
         """
         if suite is None:
-            return HeldOut(self.dataset.rows("test"), self.scorer, None, self.dataset.fingerprint("test"))
+            return HeldOut(self.dataset.rows("test"), self.scorer, None)
         suites = self._named_suites()
         if suite not in suites:
             close = difflib.get_close_matches(suite, suites, n=1)
@@ -178,7 +185,7 @@ class Task:
             raise UsageError(f"task {self.id!r} has no suite {suite!r}{hint}")
         chosen = suites[suite]
         metric = self.scorer if chosen.metric is None else as_metric(chosen.metric)
-        return HeldOut(chosen.dataset.rows(ALL), metric, chosen.program, chosen.dataset.fingerprint(ALL))
+        return HeldOut(chosen.dataset.rows(ALL), metric, chosen.program)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

@@ -193,6 +193,12 @@ def put_test_rows_into_training(project: Project) -> None:
     project.write("tickets.jsonl", (project.path / "tickets.jsonl").read_text() + line + "\n")
 
 
+def train_on_a_test_row(project: Project) -> None:
+    rows = [json.loads(line) for line in (project.path / "tickets.jsonl").read_text().splitlines()]
+    seen, unseen = (next(row["text"] for row in rows if row["split"] == split) for split in ("train", "test"))
+    rewrite(project, "finetuned", "training", lambda content: content.replace(seen.encode(), unseen.encode()))
+
+
 def let_one_model_answer_for_two(project: Project) -> None:
     store(
         project,
@@ -256,6 +262,7 @@ SABOTAGE = [
     split_by_another_salt,
     repeat_the_easy_rows,
     put_test_rows_into_training,
+    train_on_a_test_row,
     let_one_model_answer_for_two,
     let_the_base_answer_for_the_tuned_model,
     turn_rows_that_were_wrong_into_errors,

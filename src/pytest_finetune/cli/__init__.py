@@ -11,7 +11,9 @@ import click
 from pytest_finetune.errors import FinetuneError, UsageError
 
 VERBS = {
+    "plan": "Say what a run will cost and what its rows can certify, before anything is spent.",
     "train": "Build the stages of tasks and keep them as a candidate for the lock.",
+    "flips": "Show the rows on which the two sides of a claim differ.",
     "rows": "List the answers that are stored; export or prune them.",
     "merge": "Take the rows of other stores, such as those of CI shards, into one.",
     "serve": "Serve the sandbox: an OpenAI-shaped API whose models learn from the files they are given.",

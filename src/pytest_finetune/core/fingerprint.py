@@ -48,9 +48,20 @@ def plain(value: object) -> Any:
     Raises:
         UsageError: for NaN, infinity, keys that are not text, and types that have no canonical form.
     """
+    kind = type(value)
+    if value is None or kind is str or kind is int or kind is bool:  # most values: asked first, since rows are many
+        return value
+    if kind is dict:
+        return {_text_key(key): plain(item) for key, item in value.items()}  # type: ignore[attr-defined]  # a dict
+    if kind is list or kind is tuple:
+        return [plain(item) for item in value]  # type: ignore[attr-defined]  # likewise
+    return _plain_other(value)
+
+
+def _plain_other(value: Any) -> Any:
     if isinstance(value, enum.Enum):
         return plain(value.value)
-    if value is None or isinstance(value, str | int):
+    if isinstance(value, str | int):
         return value
     if isinstance(value, float):
         return _finite(value)

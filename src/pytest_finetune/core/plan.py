@@ -23,7 +23,7 @@ GUESSES = (0.1, 0.2, 0.35)
 POWER = 0.8
 _PER_CENT = 100
 _DRAWS = 100_000  # rows that a simulation draws in all: about half a second
-_FEWEST_RUNS, _MOST_RUNS = 20, 500
+_FEWEST_RUNS, _MOST_RUNS = 20, 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +129,9 @@ class RowsPlan:
 
     @property
     def deciding(self) -> Outlook:
-        """See `deciding`."""
-        return deciding(self.outlooks)
+        """The outlook that decides about a ladder, since every rung of it must hold; of guesses the middle one."""
+        told = [outlook for outlook in self.outlooks if outlook.between is not None]
+        return max(told, key=lambda outlook: max(outlook.needed.values())) if told else self.outlooks[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ class Training:
     Attributes:
         tokens: That are trained on, over all epochs; ``None``: they cannot be known.
         cost: US dollars; ``None``: they, or the price, are unknown.
-        measured: An earlier job took as many.
+        measured: The last job took as many; else they are an estimate.
     """
 
     tokens: int | None = None
@@ -170,6 +171,11 @@ class TaskPlan:
     training: Training
     judges: tuple[str, ...] = ()
 
+    @property
+    def stages(self) -> tuple[Asking, ...]:
+        """What each stage takes on each set of rows."""
+        return tuple(stage for rows in self.sets for stage in rows.stages)
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -177,7 +183,7 @@ class Plan:
 
     Attributes:
         tasks: One after the other.
-        lock: The lock that it is for; ``None``: there is none yet.
+        lock: The name of the lock that it is for; ``None``: there is none yet.
         margin: The one that was asked about.
         alpha: One-sided error rate of a verdict.
         stop_early: Calls, tokens and costs are what a run takes on average that stops early.
@@ -192,16 +198,23 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """What several stages take together."""
+    """What several stages take together.
 
-    calls: int = 0
-    tokens: int = 0
-    cost: float | None = 0.0
-    unpriced: tuple[str, ...] = ()
+    Attributes:
+        calls: Requests.
+        tokens: Sent and received.
+        cost: US dollars; ``None``: a price is unknown.
+        unpriced: The models whose price that is.
+    """
+
+    calls: int
+    tokens: int
+    cost: float | None
+    unpriced: tuple[str, ...]
 
     @classmethod
     def of(cls, asked: Iterable[Asking]) -> Total:
-        """Add up; a cost that is unknown once is unknown for all."""
+        """Add up."""
         stages = tuple(asked)
         unpriced = tuple(dict.fromkeys(stage.model for stage in stages if stage.cost is None))
         cost = None if unpriced else math.fsum(stage.cost or 0.0 for stage in stages)
@@ -225,12 +238,6 @@ def outlooks_of(design: Design, compared: Mapping[tuple[str, str], Evidence]) ->
     return (*told, *guessed, _outlook(design, [0.0]))
 
 
-def deciding(outlooks: Sequence[Outlook]) -> Outlook:
-    """That of `outlooks_of` which decides about a ladder, since every rung must hold; of guesses the middle one."""
-    told = [outlook for outlook in outlooks if outlook.between is not None]
-    return max(told, key=lambda outlook: max(outlook.needed.values())) if told else outlooks[len(GUESSES) // 2]
-
-
 def _recorded(design: Design, between: tuple[str, str], evidence: Evidence) -> Outlook:
     differences = [pair.left - pair.right for pair in evidence.pairs]
     graded = any(value not in (0, 1) for pair in evidence.pairs for value in (pair.left, pair.right))
@@ -248,12 +255,11 @@ def _outlook(
 ) -> Outlook:
     """What follows if the differences of the rows to come are like these, but 0 on average.
 
+    The mean square of a difference is ψ where answers are right or wrong, and takes its place where they are graded.
     Rows in groups are counted in units of ``per_unit`` rows, each with the standard deviation of its mean.
     """
     size, grouped = design.per_unit, design.per_unit > 1
-    sd = math.sqrt(
-        fmean(difference * difference for difference in differences)
-    )  # √ψ where answers are right or wrong
+    sd = stats.discordant_sd(fmean(difference * difference for difference in differences))
     unit_sd = stats.clustered_sd(sd, size, correlation) / math.sqrt(size)
     betting = not grouped and (graded or design.stop_early)
     fewest = stats.MIN_UNITS if grouped else MIN_ROWS

@@ -18,14 +18,25 @@ if TYPE_CHECKING:
 
 pytest_plugins = ("pytest_finetune.plugin.fixtures",)
 
+_ARGUMENTS = """
+    on             a suite of the task, in the place of its test split
+    by             a field: the claim must hold in each of its slices
+    margin         how much worse still counts as at least as good, in [0, 1) of the score
+    alpha          error rate of PASS and of FAIL, each (default: the setting, 0.05)
+    inconclusive   a claim that the rows cannot settle: 'observed' goes by what was seen, 'fail' fails, 'warn' passes
+                   (default: 'observed'; 'warn' with by= and with locked)
+    tier           'critical' blocks, 'supporting' only where it is certified not to hold, 'advisory' never
+    repeats        answers to each row, which are averaged (default: the setting, 1)
+    max_rows       at most so many rows
+  Provided by pytest-finetune."""
 MARKERS = {
-    "ft_ladder": "ft_ladder(task, *, min_score=None, margin=0.02, alpha=None, inconclusive=None): the task's"
-    " fine-tuned stage is at least as good as the prompt-optimized one, which is at least as good as the baseline,"
-    " within the margin; and it scores at least min_score, if given. Each comparison is a test item. Provided by"
-    " pytest-finetune.",
-    "ft_claim": "ft_claim(task, *claims, margin=0, alpha=None, inconclusive=None): each claim holds, such as"
-    " 'finetuned >= 0.95 * teacher' or 'cost(finetuned) <= 0.1 * cost(teacher)'. Each comparison is a test item."
-    " Provided by pytest-finetune.",
+    "ft_ladder": "ft_ladder(task, *, min_score=None, margin=0.02, on=None, by=None, alpha=None, inconclusive=None,"
+    " tier='critical', repeats=None, max_rows=None): the task's fine-tuned stage is at least as good as the"
+    " prompt-optimized one, which is at least as good as the baseline, within the margin; and it scores at least"
+    f" min_score, if given. Each comparison is a test item.{_ARGUMENTS}",
+    "ft_claim": "ft_claim(task, *claims, on=None, by=None, margin=0, alpha=None, inconclusive=None, tier='critical',"
+    " repeats=None, max_rows=None): each claim holds, such as 'finetuned >= 0.95 * teacher' or 'cost(finetuned) <="
+    f" 0.1 * cost(teacher)'. Each comparison is a test item.{_ARGUMENTS}",
 }
 _KEY = pytest.StashKey["FinetuneSession"]()
 

@@ -5,7 +5,6 @@ It is registered as a plugin of its own, and only where models are asked for.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_finetune.core.claims import ScopedClaim
+from pytest_finetune.core.records import Policy
 from pytest_finetune.core.results import Result
 from pytest_finetune.errors import FinetuneError, UsageError
 
 if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
     from pytest_finetune.plugin.session import FinetuneSession
 
 PROPERTY = "ft_result"
@@ -32,23 +35,30 @@ class Collected:
         tasks: The task of each item that judges a claim, by node id.
         incomplete: Tasks of which a claim was collected and not selected.
         doubts: What is to be said before anything is evaluated.
+        expected: The claims that will be judged, each on its rows, and how strictly.
     """
 
     tasks: dict[str, str] = field(default_factory=dict)
     incomplete: set[str] = field(default_factory=set)
     doubts: list[str] = field(default_factory=list)
+    expected: list[tuple[ScopedClaim, Policy]] = field(default_factory=list)
 
     def write(self, path: Path) -> None:
         """Hand the claims to the controller."""
-        text = json.dumps({"tasks": self.tasks, "incomplete": sorted(self.incomplete), "doubts": self.doubts})
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(_as_text().dump_json(self))
 
     def read(self, path: Path) -> None:
         """Take what a worker handed over; every worker collects the same."""
-        handed = json.loads(path.read_text(encoding="utf-8"))
-        self.tasks |= handed["tasks"]
-        self.incomplete |= set(handed["incomplete"])
-        self.doubts = handed["doubts"]
+        handed = _as_text().validate_json(path.read_bytes())
+        self.tasks |= handed.tasks
+        self.incomplete |= handed.incomplete
+        self.doubts, self.expected = handed.doubts, handed.expected
+
+
+def _as_text() -> TypeAdapter[Collected]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Collected)
 
 
 @dataclass
@@ -81,6 +91,8 @@ class Controller:
             self._told = True
             for doubt in self.session.claims.doubts:
                 self._say(doubt)
+            for scoped, policy in self.session.claims.expected:
+                self.session.run.expect(scoped, policy)
         self._train(node.config.pluginmanager.getplugin("session"))
         self.session.share_sandbox()
 
@@ -111,13 +123,14 @@ class Controller:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Tell the verdicts."""
-        from pytest_finetune.reports.lines import summary
+        from pytest_finetune.reports.summary import summary
 
         unevaluated = [node_id for node_id, end in self.outcomes.items() if end == "not held"]
         unevaluated = [node_id for node_id in unevaluated if node_id not in self.results]
         if self.results or self.said or unevaluated:
             terminalreporter.write_sep("=", "fine-tuned models")
-        for line in summary(list(self.results.values()), len(unevaluated)):
+        explain = terminalreporter.config.get_verbosity() > 0
+        for line in summary(list(self.results.values()), len(unevaluated), explain=explain):
             terminalreporter.write_line(line)
         for line in self.said:
             terminalreporter.write_line(line, red=line.startswith("ERROR"))

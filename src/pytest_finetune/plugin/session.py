@@ -20,6 +20,7 @@ from pytest_finetune.plugin.markers import GatedClaim, claims_of, markers_of
 from pytest_finetune.plugin.progress import ProgressLine
 
 if TYPE_CHECKING:
+    from pytest_finetune.core.results import Result
     from pytest_finetune.workflow.run import Run
 
 PARAMETER = "_ft_claim"
@@ -74,15 +75,20 @@ class FinetuneSession:
             self.config.pluginmanager.register(Controller(self), "finetune-controller")
 
     def header(self) -> list[str]:
-        """What is gated, and where the settings that are not the default came from."""
-        settings = self.run.settings
+        """What is gated, and each setting that is not the default, with where it came from."""
+        from pytest_finetune.reports.header import given
+
+        settings, called_from = self.run.settings, self.config.invocation_params.dir
         what = "building models, then gating them" if self.run.retrain else "gating"
         if settings.offline:
             what += " offline"
+        if settings.stop_early:
+            what += " with early stops"
         if settings.shard is not None:
             what = "evaluating share {}/{} of the rows, judging nothing,".format(*settings.shard)
-        given = [f"{name} from {origin}" for name, origin in settings.origins.items() if origin != "default"]
-        return [f"finetune: {what} on {settings.lock}" + (f" ({', '.join(given)})" if given else "")]
+        lock = settings.lock.relative_to(called_from) if settings.lock.is_relative_to(called_from) else settings.lock
+        values = given({name: getattr(settings, name) for name in settings.origins}, settings.origins)
+        return [f"finetune: {what} on {lock}" + (f" ({values})" if values else "")]
 
     def parametrize(self, metafunc: pytest.Metafunc) -> None:
         """Make an item of each claim of a marked test.
@@ -114,22 +120,23 @@ class FinetuneSession:
 
     def collected(self, items: Sequence[pytest.Item]) -> None:
         """Remember what will be judged; in a worker, hand it over."""
-        for item in items:
-            gated = claim_of(item)
-            if gated is not None:
-                self.claims.tasks[item.nodeid] = gated.task
-        self.claims.doubts = self._doubts(items) if self.enabled else []
+        claims = {item.nodeid: gated for item in items if (gated := claim_of(item)) is not None}
+        self.claims.tasks |= {node_id: gated.task for node_id, gated in claims.items()}
+        if self.enabled:
+            settings = self.run.settings
+            self.claims.expected = [(gated.scoped(settings), gated.policy(settings)) for gated in claims.values()]
+            self.claims.doubts = self._doubts()
         self.claims.incomplete |= {task for node_id, task in self._found.items() if node_id not in self.claims.tasks}
         if "ft_handover" in self._shared:
             self.claims.write(self.handover(self._shared["workerid"]))
 
-    def _doubts(self, items: Sequence[pytest.Item]) -> list[str]:
+    def _doubts(self) -> list[str]:
         from pytest_finetune.workflow.margins import doubt
 
-        settings, found = self.run.settings, list[str]()
-        for gated in filter(None, map(claim_of, items)):
+        found = list[str]()
+        for scoped, policy in self.claims.expected:
             with contextlib.suppress(FinetuneError):  # it is told where the claim is evaluated
-                said = doubt(self.run.tasks[gated.task], gated.scoped(settings), gated.policy(settings))
+                said = doubt(self.run.tasks[scoped.task], scoped, policy)
                 if said is not None and said not in found:
                     found.append(said)
         return found
@@ -194,11 +201,20 @@ class FinetuneSession:
         from pytest_finetune.plugin.transport import dump
         from pytest_finetune.reports.lines import failure
 
-        settings = self.run.settings
-        result = self.run.gate.judge(gated.scoped(settings), gated.policy(settings))
+        result, trouble = self._judged(gated)
+        if result is None:
+            pytest.fail(trouble, pytrace=False)
         item.user_properties.append((PROPERTY, dump(result)))
         if result.settlement.blocking:
             pytest.fail("\n".join(failure(result)), pytrace=False)
+
+    def _judged(self, gated: GatedClaim) -> tuple[Result | None, str]:
+        """The result, or why there is none; outside of ``except``, a failure drags no second traceback along."""
+        settings = self.run.settings
+        try:
+            return self.run.gate.judge(gated.scoped(settings), gated.policy(settings)), ""
+        except FinetuneError as error:
+            return None, str(error)
 
     def close(self) -> None:
         """Let go of the store, of the sandbox, and of what workers were told."""

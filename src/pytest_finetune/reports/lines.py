@@ -1,165 +1,243 @@
-"""Verdicts as lines of text, for a terminal."""
+"""A verdict as a paragraph: what was claimed, what was seen, why it is this verdict, and what to do next."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timezone
-from itertools import groupby
+import textwrap
+from collections.abc import Iterator
 
-from pytest_finetune.core.records import Inconclusive, Measure, Method, Outcome, Verdict
-from pytest_finetune.core.results import Result, StageScore
+from pytest_finetune.core.claims import LOCKED, Claim, Reading
+from pytest_finetune.core.records import Inconclusive, Measure, Method, Outcome, Tier, Verdict
+from pytest_finetune.core.results import Result
+from pytest_finetune.reports.figures import (
+    amount,
+    claim_of,
+    figures,
+    how,
+    part_line,
+    printable,
+    scope_of,
+    share_of_parts,
+    shift,
+    significant,
+    span,
+    stopped_early,
+)
+from pytest_finetune.reports.flips import flipped
+from pytest_finetune.reports.steps import next_steps
+
+WIDTH = 110
+SHOWN_PARTS = 5
 
 _METHODS = {
     Method.TANGO: "Tango's score test",
     Method.BETTING: "a betting test (STaR-K)",
     Method.BINOMIAL: "the exact binomial test",
-    Method.CLUSTERED_T: "a clustered t test",
-    Method.PAIRED_T: "a paired t test",
-    Method.IDENTITY: "identity",
+    Method.CLUSTERED_T: "a t test that takes a group's rows together",
+    Method.PAIRED_T: "a paired t test, approximate",
+    Method.QUANTILE: "order statistics, approximate",
+}
+_MEASURES = {
+    Measure.SCORE: "mean score",
+    Measure.FORMAT_ERRORS: "share of unreadable answers",
+    Measure.COST: "mean cost of a row",
+    Measure.TOKENS: "mean number of tokens",
+    Measure.LATENCY: "mean latency",
 }
 
 
-def figures(result: Result) -> str:
-    """The figures that decided, short enough for a summary line: ``0.81 < 0.85, n=150``."""
-    verdict = result.verdict
-    sign = "=" if verdict.left == verdict.right else ("<" if verdict.left < verdict.right else ">")
-    left, right = (_amount(value, result.measure) for value in (verdict.left, verdict.right))
-    return f"{left} {sign} {right}, n={verdict.n}"
-
-
 def failure(result: Result) -> Iterator[str]:
-    """Why a claim does not hold, figures first."""
-    yield f"{figures(result)}: {result.claim!r} of task {result.task!r} {_how(result)}"
+    """Why a claim does not hold: one line with the figures first, whatever its length; then the explanation."""
+    yield printable(f"{figures(result)}: {result.claim!r} of task {result.task!r} {how(result)}")
     yield from explanation(result)
 
 
 def explanation(result: Result) -> Iterator[str]:
-    """What was seen, why it is this verdict, and what to do next."""
-    verdict = result.verdict
-    if verdict.identity:
-        yield "Both sides are the same program state on the same model: the claim holds by identity."
-        return
-    level = round(100 * (1 - 2 * verdict.alpha))
-    yield (
-        f"Seen: a difference of {_signed(verdict.estimate, result.measure)} in favour of the claim"
-        f" ({level} % interval {_signed(verdict.lower, result.measure)} to {_signed(verdict.upper, result.measure)}),"
-        f" margin {_amount(verdict.margin, result.measure)}."
-    )
-    counts = f"{verdict.wins} won, {verdict.losses} lost, {verdict.ties} equal"
-    yield f"Rows: {counts}; judged by {_METHODS[verdict.method]}."
-    yield from _next_step(result)
+    """What was claimed, what was seen, why it is this verdict, and what to do next; then the rows that flipped.
 
-
-def _next_step(result: Result) -> Iterator[str]:
-    verdict = result.verdict
-    if verdict.outcome is Outcome.FAIL:
-        yield "Next: find what changed (data, prompt, model), then build the stages anew: pytest --ft-retrain"
-    if verdict.outcome is Outcome.INCONCLUSIVE:
-        yield f"Next: {_what_would_settle(verdict)}"
-
-
-def _what_would_settle(verdict: Verdict) -> str:
-    parts = []
-    if verdict.rows_needed is not None:
-        parts.append(f"about {verdict.rows_needed:,} test rows in all would settle it ({verdict.n:,} there are)")
-    if verdict.certifiable_margin is not None:
-        parts.append(f"these rows can certify a margin of {verdict.certifiable_margin:.2f}")
-    return "; ".join(parts) + "." if parts else "no number of rows settles it: the difference sits on the margin."
-
-
-def _how(result: Result) -> str:
-    """The verdict in a few words."""
-    verdict, settlement = result.verdict, result.settlement
-    if verdict.outcome is Outcome.PASS:
-        return "holds, certified"
-    if verdict.outcome is Outcome.FAIL:
-        return "does not hold: certified worse than the margin allows"
-    held = "held" if verdict.observed else "not held"
-    if result.policy.inconclusive is Inconclusive.FAIL and settlement.blocking:
-        return f"is {held}, not certified, and only what is certified passes here"
-    return f"is {held}, not certified"
-
-
-def summary(results: Sequence[Result], unevaluated: int = 0) -> Iterator[str]:
-    """Per task the stages with their scores, then each claim with its verdict, then the count.
-
-    Args:
-        results: The claims that were judged.
-        unevaluated: How many could not be, for lack of rows or by an error.
+    The same for every verdict, whether it blocks or not; rows are shown unless the claim holds, certified.
     """
-    ordered = sorted(results, key=lambda result: (result.task, result.claim))  # however the tests were run
-    for task, of_task in groupby(ordered, key=lambda result: result.task):
-        claims = list(of_task)
-        yield f"{task}"
-        yield from _stage_lines(claims)
-        yield from (f"  {_mark(result)} {result.claim}: {figures(result)}, {_how(result)}" for result in claims)
-    if results or unevaluated:
-        yield counted(results, unevaluated)
+    for sentence in _sentences(result):
+        yield from textwrap.wrap(printable(sentence), WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    if result.verdict.outcome is not Outcome.PASS:
+        yield from flipped(result)
 
 
-def counted(results: Sequence[Result], unevaluated: int) -> str:
-    """How many claims were certified, and how many are only observed."""
-    certified = sum(result.settlement.held and result.settlement.certified for result in results)
-    observed = sum(result.settlement.held and not result.settlement.certified for result in results)
-    failed = len(results) - certified - observed
-    text = f"{certified} certified, {observed} only observed"
-    text += f", {failed} not held" if failed else ""
-    return text + (f", {unevaluated} NOT EVALUATED" if unevaluated else "")
+def _sentences(result: Result) -> Iterator[str]:
+    yield f"Claimed: {_claimed(result)}"
+    yield from _identity(result) if result.verdict.identity else _judged(result)
+    yield from next_steps(result)
+    yield from (f"Note: {note}" for note in _notes(result))
 
 
-def _stage_lines(results: Sequence[Result]) -> Iterator[str]:
-    scores = {(score.suite, score.stage): score for result in results for score in result.scores}
-    width = max((len(_stage(score)) for score in scores.values()), default=0)
-    for score in scores.values():
-        asked = score.n + score.errors - score.reused
-        extra = f", {score.format_errors} unparseable" if score.format_errors else ""
-        extra += f", {score.errors} without an answer" if score.errors else ""
-        since = "" if score.reused_since is None else f" of {_day(score.reused_since)}"
-        cost = "" if score.cost is None else f"  ${score.cost:.4f}"
-        yield (
-            f"  {_stage(score):{width}}  {score.mean:.3f}"
-            f"  ({score.lower:.3f} to {score.upper:.3f}, n={score.n}{extra})"
-            f"  reused {score.reused}{since}, asked {asked}{cost}  {score.model}"
-        )
+def _identity(result: Result) -> Iterator[str]:
+    yield "Why: both sides are the same program state on the same model: the claim holds by identity."
+    if result.verdict.wins or result.verdict.losses:
+        yield f"Rows: {_rows(result)} Where they differ, one model gave two answers to one question."
 
 
-def _stage(score: StageScore) -> str:
-    return score.stage if score.suite is None else f"{score.stage} on {score.suite}"
+def _judged(result: Result) -> Iterator[str]:
+    verdict = result.verdict
+    yield f"Seen: {_seen(verdict, result.measure)}"
+    yield f"Rows: {_rows(result)}"
+    if verdict.ratio is not None:
+        yield f"Ratio: {_ratio(claim_of(result), verdict.ratio)}"
+    if verdict.parts:
+        yield from _parts(result)
+    yield f"Why: {_why_of_parts(verdict) if verdict.parts else _why_of_bounds(verdict, result.measure)}."
+    consequence = _consequence(result)
+    if consequence is not None:
+        yield f"So: {consequence}"
+    yield f"Test: {_METHODS[verdict.method]} at alpha {verdict.alpha:.3g}{_early(verdict)}."
 
 
-def _day(seconds: float) -> str:
-    """``20 Nov``: when the oldest of the reused rows was asked for."""
-    return f"{datetime.fromtimestamp(seconds, timezone.utc):%d %b}".lstrip("0")
+# --- claimed ---
 
 
-def _mark(result: Result) -> str:
-    if result.settlement.blocking:
-        return "FAILED"
-    return "PASSED" if result.settlement.certified else "PASSED?" if result.settlement.held else "WARNED"
+def _claimed(result: Result) -> str:
+    """As in ``finetuned's mean score is at least baseline's, less 0.02``."""
+    claim = claim_of(result)
+    what = _MEASURES[claim.measure]
+    if claim.percentile is not None:
+        what = f"{claim.measure} at percentile {claim.percentile}"
+    scope = scope_of(result)
+    where = f", in every slice{scope}" if result.verdict.parts else f",{scope}" if scope else ""
+    return f"{_owner(claim.left)} {what} is {_bound(claim)} {_bar(claim, result.verdict.margin)}{where}."
 
 
-def _amount(value: float, measure: Measure) -> str:
-    """A figure in the unit of what it measures: a cost of 0.00008 is not 0."""
-    if measure is Measure.COST:
-        return f"${_significant(value)}"
-    if measure is Measure.LATENCY:
-        return f"{_significant(value)} s"
-    if abs(value) >= 1 or value == 0:
-        return f"{value:.4g}"
-    return f"{value:.3f}".rstrip("0").rstrip(".")
+def _bound(claim: Claim) -> str:
+    return "at least" if claim.relation == ">=" else "at most"
 
 
-def _significant(value: float) -> str:
-    """Three significant digits, never with an exponent."""
-    if value == 0 or not math.isfinite(value):
-        return f"{value:g}"
-    return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
+def _owner(reading: Reading) -> str:
+    """``0.95 times teacher's``."""
+    owner = "the accepted rows'" if reading.stage == LOCKED else f"{reading.stage}'s"
+    return owner if reading.factor == 1 else f"{reading.factor:g} times {owner}"
 
 
-def _signed(value: float, measure: Measure) -> str:
-    if math.isinf(value):
-        return "-∞" if value < 0 else "+∞"
-    if measure.bounded:
-        return f"{value:+.3f}"
-    return f"{'-' if value < 0 else '+'}{_amount(abs(value), measure)}"
+def _bar(claim: Claim, margin: float) -> str:
+    if not isinstance(claim.right, Reading):
+        return amount(claim.right, claim.measure)
+    if margin == 0:
+        return _owner(claim.right)
+    word = "less" if (claim.relation == ">=") == (margin > 0) else "plus"
+    return f"{_owner(claim.right)}, {word} {amount(abs(margin), claim.measure)}"
+
+
+# --- seen ---
+
+
+def _seen(verdict: Verdict, measure: Measure) -> str:
+    """As in ``0.71 against 0.77 on 500 rows, 0.06 worse (90 % interval: 0.09 to 0.03 worse)``."""
+    left, right = amount(verdict.left, measure), amount(verdict.right, measure)
+    rows = f"the first {verdict.n:,} of {verdict.planned:,} rows" if stopped_early(verdict) else f"{verdict.n:,} rows"
+    interval = f"{100 * (1 - 2 * verdict.alpha):.4g} % interval: {span(verdict.lower, verdict.upper, measure)}"
+    return f"{left} against {right} on {rows}, {shift(verdict.estimate, measure)} ({interval})."
+
+
+def _rows(result: Result) -> str:
+    verdict, claim = result.verdict, claim_of(result)
+    counts = f"{verdict.wins:,} won, {verdict.losses:,} lost, {verdict.ties:,} equal"
+    if claim.left.factor != 1 or (isinstance(claim.right, Reading) and claim.right.factor != 1):
+        counts += ", the factor aside"
+    if verdict.p_differ is None:
+        return f"{counts}."
+    p = f"p = {verdict.p_differ:.4f}" if verdict.p_differ >= 0.0001 else "p < 0.0001"
+    return f"{counts}; better or worse at all: {p} (McNemar's mid-p)."
+
+
+def _ratio(claim: Claim, ratio: tuple[float, float]) -> str:
+    """As in ``finetuned keeps 0.97 to 1.02 of teacher's score; at least 0.95 is claimed``."""
+    assert isinstance(claim.right, Reading)  # noqa: S101  # a number has no ratio
+    lower, upper = (significant(bound) for bound in ratio)
+    span = f"{lower} or more" if math.isinf(ratio[1]) else f"{lower} to {upper}"
+    verb = {Measure.SCORE: "keeps", Measure.FORMAT_ERRORS: "has"}.get(claim.measure, "takes")
+    left = claim.left.stage if claim.left.factor == 1 else f"{claim.left.factor:g} times {claim.left.stage}"
+    other = _owner(Reading(claim.right.stage))
+    return f"{left} {verb} {span} of {other} {claim.measure}; {_bound(claim)} {claim.right.factor:g} is claimed."
+
+
+def _parts(result: Result) -> Iterator[str]:
+    """How many slices are certified, and those that are not, the worst first."""
+    others = [part for part in result.verdict.parts if part.verdict.outcome is not Outcome.PASS]
+    yield f"Slices: {share_of_parts(result.verdict)} hold, certified{'; the others:' if others else '.'}"
+    yield from (f"  {part_line(part, result.measure)}" for part in others[:SHOWN_PARTS])
+    if len(others) > SHOWN_PARTS:
+        yield f"  … and {len(others) - SHOWN_PARTS} more"
+
+
+# --- why ---
+
+
+def _why_of_bounds(verdict: Verdict, measure: Measure) -> str:
+    room = amount(abs(verdict.margin), measure)
+    allowed = f"up to {room} worse is allowed" if verdict.margin > 0 else f"at least {room} better is asked for"
+    if verdict.margin == 0:
+        allowed = "it must not be worse"
+    if verdict.outcome is Outcome.PASS:
+        return f"{allowed}, and even the worse end of the interval keeps to that"
+    if verdict.outcome is Outcome.FAIL:
+        return f"{allowed}, and even the better end of the interval breaks that"
+    return f"{allowed}, and the interval leaves that open: these rows cannot tell"
+
+
+def _why_of_parts(verdict: Verdict) -> str:
+    failed = [part.name for part in verdict.parts if part.verdict.outcome is Outcome.FAIL]
+    if failed:
+        names = failed[0] if len(failed) == 1 else f"{failed[0]} (as {len(failed) - 1} more)"
+        return f"every slice must hold, and {names} does not, also with alpha shared out over all slices (Holm)"
+    if verdict.outcome is Outcome.PASS:
+        return "every slice must hold, and each does"
+    return "every slice must hold, and the rows of some cannot tell"
+
+
+def _early(verdict: Verdict) -> str:
+    if not stopped_early(verdict):
+        return ""
+    if verdict.outcome is Outcome.INCONCLUSIVE:
+        return "; stopped early, since the other rows could hardly decide it"
+    return f"; decided after {verdict.n:,} of {verdict.planned:,} rows"
+
+
+def _consequence(result: Result) -> str | None:
+    """What the policy makes of a verdict that does not speak for itself."""
+    verdict, policy = result.verdict, result.policy
+    if verdict.outcome is Outcome.PASS:
+        return None
+    if policy.tier is Tier.ADVISORY:
+        return "an advisory claim never blocks."
+    if verdict.outcome is Outcome.FAIL:
+        return None
+    if policy.tier is Tier.SUPPORTING:
+        return "a supporting claim blocks only where it is certified not to hold."
+    return {
+        Inconclusive.OBSERVED: f"what was seen decides: {'held' if verdict.observed else 'not held'}.",
+        Inconclusive.FAIL: "only what is certified passes (inconclusive='fail').",
+        Inconclusive.WARN: "it does not block (inconclusive='warn').",
+    }[policy.inconclusive]
+
+
+# --- notes ---
+
+
+def _notes(result: Result) -> Iterator[str]:
+    yield from result.remarks
+    if result.uses > 1 or _spent(result):
+        yield reuse(result)
+
+
+def reuse(result: Result) -> str:
+    """How many candidates the rows have judged, and what follows."""
+    verdict, policy = result.verdict, result.policy
+    used = f"these rows have judged {_candidates(result.uses)}"
+    if _spent(result):
+        return f"{used}: this one at alpha {verdict.alpha:.3g} instead of {policy.alpha:.3g} (spend_alpha)."
+    return f"{used}, each with its chance of luck: take fresh ones, or set spend_alpha."
+
+
+def _spent(result: Result) -> bool:
+    return result.verdict.alpha < result.policy.alpha
+
+
+def _candidates(count: int) -> str:
+    return "1 candidate" if count == 1 else f"{count} candidates"

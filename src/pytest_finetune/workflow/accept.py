@@ -32,10 +32,9 @@ def _scored(run: Run, entry: Entry, results: Sequence[Result]) -> Entry:
     """The entry with its rows, its score, and the claims that are about it."""
     bench = Bench(entry.task)
     rows, score = run.evaluations.rows(bench, entry.stage), run.evaluations.score(bench, entry.stage)
-    mine = [score.suite for result in results for score in result.scores if score.stage == entry.stage]
     suites = {
         suite: run.artifacts.put_rows(run.evaluations.rows(Bench(entry.task, suite), entry.stage))
-        for suite in sorted({suite for suite in mine if suite is not None})
+        for suite in run.evaluations.suites(entry.task, entry.stage)
     }
     about = [result for result in results if entry.stage in {score.stage for score in result.scores}]
     about.sort(key=lambda result: result.claim)  # however the tests were run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -10,12 +11,14 @@ from typing import TYPE_CHECKING
 from pytest_finetune.core import stats
 from pytest_finetune.core.claims import LOCKED, Claim, ScopedClaim
 from pytest_finetune.core.evidence import MAX_MISSING
+from pytest_finetune.core.leaks import Leaks
 from pytest_finetune.core.records import Measure, Policy, Row, RowState
 from pytest_finetune.core.results import StageScore
 from pytest_finetune.dataset import DataRow
 from pytest_finetune.errors import EvidenceError, NotEvaluated
-from pytest_finetune.task import HeldOut
+from pytest_finetune.task import FINETUNED, HeldOut
 from pytest_finetune.workflow.evaluator import Evaluator, StageRows
+from pytest_finetune.workflow.leaks import Written, check_leaks, leaks_of
 from pytest_finetune.workflow.lockstep import Lockstep
 from pytest_finetune.workflow.pinning import Pinning
 from pytest_finetune.workflow.settings import Settings
@@ -42,6 +45,19 @@ class Bench:
     suite: str | None = None
 
 
+@dataclass(frozen=True)
+class Extent:
+    """How much is asked of a stage.
+
+    Attributes:
+        rows: The first so many; ``None``: all.
+        repeats: Answers to each of them.
+    """
+
+    rows: int | None
+    repeats: int
+
+
 @dataclass
 class Evaluations:
     """Evaluates each stage once on each set of rows.
@@ -61,6 +77,8 @@ class Evaluations:
     expected: Sequence[Expected] = ()
     _rows: dict[tuple[Bench, str], StageRows] = field(default_factory=dict)
     _seen: dict[ScopedClaim, int] = field(default_factory=dict)
+    _leaks: dict[tuple[str, str], Leaks] = field(default_factory=dict)
+    _written: dict[str, Written] = field(default_factory=dict)
 
     def rows(self, bench: Bench, stage: str) -> tuple[Row, ...]:
         """The rows of a stage, in salted hash order; asked of its endpoint where the store lacks them.
@@ -115,6 +133,24 @@ class Evaluations:
             )
         return len(rows)
 
+    def near_leaks(self, bench: Bench, stages: Sequence[str]) -> frozenset[str]:
+        """Test rows that are near to what these stages were built from; a suite is none of their business.
+
+        Raises:
+            EvidenceError: If a row is exactly what a stage was built from, or too many are near.
+        """
+        if bench.suite is not None:
+            return frozenset()
+        task = self.tasks[bench.task]
+        for name in stages:
+            if (bench.task, name) not in self._leaks:
+                pinned = self.pinning.stage(task, name)
+                self._leaks[bench.task, name] = leaks_of(
+                    task, pinned, self.pinning.artifacts, self._written.setdefault(task.id, {})
+                )
+        found = {name: self._leaks[bench.task, name] for name in stages}
+        return check_leaks(task, found, self.settings.max_near_leaks)
+
     def seen(self, scoped: ScopedClaim) -> int | None:
         """How many rows a claim was decided on, where the run may stop early; ``None`` where it may not."""
         return self._seen.get(scoped)
@@ -151,19 +187,27 @@ class Evaluations:
         task = self.tasks[bench.task]
         return self.pinning.stage(task, name).on(task.held_out(bench.suite), bench.suite)
 
+    def suites(self, task: str, stage: str) -> list[str]:
+        """The suites on which claims look at a stage, those included that had nothing to compare it with yet."""
+        scoped_claims = [scoped for scoped, _ in self.expected if scoped.task == task]
+        found = {scoped.scope.suite for scoped in scoped_claims if stage in scoped.claim.stages}
+        return sorted(suite for suite in found if suite is not None)
+
     def lacks_rows(self, task: str) -> bool:
         """Whether an endpoint has to be asked about a stage of this task.
 
         Raises:
             FinetuneError: If the lock does not fit.
         """
-        benches = {bench_of(scoped) for scoped, _ in self.expected if scoped.task == task} | {Bench(task)}
-        stages = [entry.stage for entry in self.pinning.lock.of_task(task)]
-        return any(
-            self.evaluator.lacks_rows(self.tasks[task], self._held(bench), self.stage(bench, stage))
-            for bench in sorted(benches, key=str)
-            for stage in stages
-        )
+        claims = [scoped for scoped, _ in self.expected if scoped.task == task]
+        wanted = dict.fromkeys((bench_of(scoped), stage) for scoped in claims for stage in stages_of(scoped.claim))
+        return any(self._lacks_rows(bench, stage) for bench, stage in wanted)
+
+    def _lacks_rows(self, bench: Bench, stage: str) -> bool:
+        task, extent = self.tasks[bench.task], self._extent(bench, stage)
+        held = task.held_out(bench.suite)
+        held = replace(held, rows=held.rows[: extent.rows])
+        return self.evaluator.lacks_rows(task, held, self.stage(bench, stage), repeats=extent.repeats)
 
     def program(self, task: str, stage: str) -> dspy.Module:
         """A stage's program as it is gated: with its state, its pinned model and its adapter.
@@ -173,32 +217,62 @@ class Evaluations:
         """
         return self.evaluator.program(self.tasks[task], self.stage(Bench(task), stage))
 
+    def candidate(self, scoped: ScopedClaim) -> tuple[str, str] | None:
+        """Which rows judge a claim, and what tells the fine-tuned stage from all others; ``None`` without that stage.
+
+        Raises:
+            FinetuneError: If the lock does not fit.
+        """
+        if FINETUNED not in scoped.claim.stages:
+            return None
+        held = self.tasks[scoped.task].held_out(scoped.scope.suite)
+        return held.fingerprint, self.stage(bench_of(scoped), FINETUNED).key
+
     def _on(self, bench: Bench) -> list[Expected]:
         return [(scoped, policy) for scoped, policy in self.expected if bench_of(scoped) == bench]
 
-    def _held(self, bench: Bench) -> HeldOut:
-        """The rows that claims look at: all, unless every claim is content with fewer."""
-        held = self.tasks[bench.task].held_out(bench.suite)
-        wanted = [scoped.scope.max_rows or len(held.rows) for scoped, _ in self._on(bench)]
-        return replace(held, rows=held.rows[: max(wanted, default=len(held.rows))])
+    def _as_judged(self, scoped: ScopedClaim, policy: Policy) -> Policy:
+        """With the alpha that the gate spends: rows that decide at a larger one would not do."""
+        if not self.settings.spend_alpha:
+            return policy
+        candidate = self.candidate(scoped)
+        uses = 1 if candidate is None else self.evaluator.store.count_candidate(*candidate)
+        return replace(policy, alpha=stats.spent_alpha(policy.alpha, uses))
+
+    def _extent(self, bench: Bench, stage: str) -> Extent:
+        """What the most demanding claim on a stage wants; all rows, once, of a stage that none is about."""
+        scopes = [scoped.scope for scoped, _ in self._on(bench) if stage in scoped.claim.stages]
+        rows = [scope.max_rows for scope in scopes if scope.max_rows is not None]
+        return Extent(
+            rows=max(rows) if rows and len(rows) == len(scopes) else None,
+            repeats=max((scope.repeats for scope in scopes), default=1),
+        )
 
     def _evaluate(self, bench: Bench, stages: set[str]) -> None:
-        held, claims = self._held(bench), self._on(bench)
-        repeats = max((scoped.scope.repeats for scoped, _ in claims), default=1)
+        held = self.tasks[bench.task].held_out(bench.suite)
         lacking = sorted(stage for stage in stages if (bench, stage) not in self._rows)
+        ask = partial(self._ask, bench, held)
         if self.settings.stop_early:
+            claims = [(scoped, self._as_judged(scoped, policy)) for scoped, policy in self._on(bench)]
             lockstep = Lockstep(claims, held.rows, lacking)
-            found = lockstep.run(partial(self._ask, bench, held, repeats))
+            found = lockstep.run(ask)
             self._seen |= lockstep.seen
         else:
-            found = self._ask(bench, held, repeats, held.rows, lacking)
+            found = ask(held.rows, lacking)
         self._rows |= {(bench, stage): rows for stage, rows in found.items()}
 
     def _ask(
-        self, bench: Bench, held: HeldOut, repeats: int, rows: Sequence[DataRow], stages: Sequence[str]
+        self, bench: Bench, held: HeldOut, rows: Sequence[DataRow], stages: Sequence[str]
     ) -> dict[str, StageRows]:
-        pinned = [self.stage(bench, stage) for stage in stages]
-        return self.evaluator.evaluate(self.tasks[bench.task], replace(held, rows=rows), pinned, repeats=repeats)
+        """Stages of the same extent are asked together, row by row."""
+        task, found = self.tasks[bench.task], dict[str, StageRows]()
+        alike: defaultdict[Extent, list[PinnedStage]] = defaultdict(list)
+        for stage in stages:
+            alike[self._extent(bench, stage)].append(self.stage(bench, stage))
+        for extent, pinned in alike.items():
+            part = replace(held, rows=rows[: extent.rows])
+            found |= self.evaluator.evaluate(task, part, pinned, repeats=extent.repeats)
+        return found
 
 
 def bench_of(scoped: ScopedClaim) -> Bench:

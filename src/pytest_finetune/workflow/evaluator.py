@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_finetune import programs
@@ -84,6 +85,7 @@ class Evaluator:
         lines: What their models cost.
         artifacts: The files beside the lock.
         progress: Is told four times a second how far it is.
+        began: What was asked for before (seconds since 1970) is reused.
     """
 
     settings: Settings
@@ -92,6 +94,7 @@ class Evaluator:
     lines: Lines
     artifacts: Artifacts
     progress: Callable[[Progress], None] | None = None
+    began: float = field(default_factory=time.time)
 
     def evaluate(
         self, task: Task, held: HeldOut, stages: Sequence[PinnedStage], *, repeats: int = 1
@@ -140,10 +143,11 @@ class Evaluator:
         return rows[number - 1 :: of]
 
     def _kept(self, stage: PinnedStage, rows: Sequence[Row], known: Mapping[Place, float]) -> StageRows:
-        """The rows as they are judged and locked; ``known`` says when those were asked for that were there before."""
+        """The rows as they are judged and locked; ``known`` says when those were asked for that were there."""
         price = price_of(stage.entry.model, self.settings.prices(stage.endpoint))
         kept = tuple(self.store.kept(_priced(row, price)) for row in rows)
-        return StageRows(kept, len(known), min(known.values(), default=None))
+        reused = [asked_at for asked_at in known.values() if asked_at < self.began]
+        return StageRows(kept, len(reused), min(reused, default=None))
 
     def _recorded(self, work: _Work, stage: PinnedStage, known: Mapping[Place, float]) -> StageRows:
         """What is recorded of a stage: in the store, else beside the lock; what is in neither was not run."""
@@ -159,9 +163,9 @@ class Evaluator:
     def _accepted(self, ref: str, stage: str) -> tuple[Row, ...]:
         return self.artifacts.get_rows(ref, stage)
 
-    def lacks_rows(self, task: Task, held: HeldOut, stage: PinnedStage) -> bool:
+    def lacks_rows(self, task: Task, held: HeldOut, stage: PinnedStage, *, repeats: int) -> bool:
         """Whether the endpoint has to be asked about a row."""
-        work = _Work(task, held.metric, self._share(held.rows), 1)
+        work = _Work(task, held.metric, self._share(held.rows), repeats)
         return not self.settings.offline and len(self._known(work, stage)) < work.answers
 
     def program(self, task: Task, stage: PinnedStage) -> dspy.Module:
@@ -184,13 +188,21 @@ class Evaluator:
         return {place: asked_at for key, (_, asked_at) in found.items() for place in wanted[key]}
 
     def _run(self, task: Task, stage: PinnedStage, *, live: bool) -> StageRun:
-        program = self._live(task, stage) if live else stage.program
+        program = self._live(task, stage) if live else _attached(task, stage, _nowhere(stage.endpoint))
         return StageRun(stage.entry.stage, program, stage.adapter, stage.key, stage.entry.model, task.id)
 
     def _live(self, task: Task, stage: PinnedStage) -> dspy.Module:
         self.connections.serve(stage.entry, self.artifacts)
-        lm = self.connections.live(stage.endpoint).lm(stage.entry.model, num_retries=0, **task.decoding())
-        return programs.attach(stage.program, lm)
+        return _attached(task, stage, self.connections.live(stage.endpoint))
+
+
+def _attached(task: Task, stage: PinnedStage, endpoint: Endpoint) -> dspy.Module:
+    return programs.attach(stage.program, endpoint.lm(stage.entry.model, num_retries=0, **task.decoding()))
+
+
+def _nowhere(endpoint: Endpoint) -> Endpoint:
+    """For answers that are all there, and may have to be scored anew: it needs no key, and nobody asks it."""
+    return replace(endpoint, base_url="http://not-asked.invalid/v1", api_key_env=None)
 
 
 def _served(program: dspy.Module, adapter: dspy.Adapter) -> dspy.Module:

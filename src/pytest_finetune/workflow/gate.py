@@ -17,7 +17,6 @@ from pytest_finetune.dataset import DataRow
 from pytest_finetune.lock.artifacts import Artifacts
 from pytest_finetune.lock.model import Lock
 from pytest_finetune.store import Store
-from pytest_finetune.task import FINETUNED
 from pytest_finetune.workflow.evaluations import Evaluations, bench_of, stages_of
 
 SHOWN_FLIPS = 10
@@ -67,9 +66,10 @@ class Gate:
             same_model=a is not None and b is not None and a[0] == b[0],
             same_program=a is not None and b is not None and a[1] == b[1],
         )
-        if self.evaluations.settings.stop_early:
+        if self.evaluations.seen(scoped) is not None:
             evidence = replace(evidence, planned=len(self._planned_rows(scoped)))
         check_evidence(claim, evidence)
+        self.evaluations.near_leaks(bench_of(scoped), stages_of(claim))
         if len(stages_of(claim)) > 1:
             check_metric([*left, *right])
         return evidence
@@ -99,9 +99,24 @@ class Gate:
             policy=policy,
             scores=tuple(self.evaluations.score(bench, stage) for stage in stages_of(scoped.claim)),
             flips=self.flips(scoped)[:SHOWN_FLIPS],
-            remarks=remarks(scoped.claim, evidence),
+            remarks=(*remarks(scoped.claim, evidence), *self._without_leaks(scoped, evidence, policy)),
             uses=uses,
         )
+
+    def _without_leaks(self, scoped: ScopedClaim, evidence: Evidence, policy: Policy) -> tuple[str, ...]:
+        """What the verdict would be without the rows that are near to what the stages were built from."""
+        near = self.evaluations.near_leaks(bench_of(scoped), stages_of(scoped.claim))
+        rest = tuple(pair for pair in evidence.pairs if pair.row_id not in near)
+        count = len(evidence.pairs) - len(rest)
+        if not count or not rest:
+            return ()
+        other = judge(scoped.claim, replace(evidence, pairs=rest), policy)
+        named = ", ".join(sorted(near)[:3])
+        sentence = (
+            f"{count} rows are near to what a stage was built from ({named}): without them the verdict is"
+            f" {other.outcome}, with a difference of {other.estimate:+.3f} on {other.n} rows."
+        )
+        return (sentence,)
 
     def flips(self, scoped: ScopedClaim) -> tuple[Flip, ...]:
         """The rows on which the two sides differ: first those that speak against the claim, by how much they do."""
@@ -146,21 +161,20 @@ class Gate:
         return self.artifacts.get_rows(refs[0], stage)
 
     def _identity(self, scoped: ScopedClaim, side: Reading | float) -> tuple[str, str] | None:
-        """The model and the program of a side."""
+        """The model and the program of a side; what was accepted is told by the file of its program's state."""
         if not isinstance(side, Reading):
             return None
         if side.stage == LOCKED:
             entry = self.accepted.entry(scoped.task, next(iter(stages_of(scoped.claim))))
             return entry.model, entry.artifacts.program
         pinned = self.evaluations.stage(bench_of(scoped), side.stage)
-        return pinned.entry.model, pinned.program_state
+        program = pinned.entry.artifacts.program if scoped.claim.uses_locked else pinned.program_state
+        return pinned.entry.model, program
 
     def _uses(self, scoped: ScopedClaim) -> int:
         """Which candidate this is of those that these rows have judged: reruns and workers count once."""
-        if FINETUNED not in stages_of(scoped.claim):
-            return 1
-        held = self.evaluations.tasks[scoped.task].held_out(scoped.scope.suite)
-        return self.store.count_candidate(held.fingerprint, self.evaluations.stage(bench_of(scoped), FINETUNED).key)
+        candidate = self.evaluations.candidate(scoped)
+        return 1 if candidate is None else self.store.count_candidate(*candidate)
 
 
 def _flip(row: DataRow, before: Row, after: Row, difference: float) -> Flip:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from pytest_finetune.core import stats
 from pytest_finetune.core.claims import Reading, ScopedClaim
-from pytest_finetune.core.evidence import pair_rows
+from pytest_finetune.core.evidence import MAX_MISSING, MIN_ROWS, pair_rows
 from pytest_finetune.core.gate import signed_difference, stopping_test
 from pytest_finetune.core.records import Policy, Row
 from pytest_finetune.dataset import DataRow
 from pytest_finetune.workflow.evaluator import StageRows
 
-LOOKS = 20  # times that the rows so far are looked at, evenly spread; a look costs nothing but a pause of the pool
+LOOKS = 20  # times that a claim's rows are looked at, evenly spread; a look costs nothing but a pause of the pool
 
 Ask = Callable[[Sequence[DataRow], Sequence[str]], Mapping[str, StageRows]]
 """Gives the rows of some stages, by name; what was asked before is not asked again."""
@@ -46,14 +47,14 @@ class Lockstep:
         tested = {stage for test in tests for stage in test.scoped.claim.stages}
         to_the_end = [stage for stage in self.stages if stage not in tested or self._is_needed_whole(stage, tests)]
         found = dict(ask(self.rows, to_the_end)) if to_the_end else {}
-        for look in _looks(len(self.rows)):
-            going_on = [test for test in tests if test.scoped not in self.seen]
-            wanted = {stage for test in going_on for stage in test.scoped.claim.stages} - set(to_the_end)
+        for look in sorted({look for test in tests for look in test.looks}):
+            due = [test for test in tests if look in test.looks and not test.is_settled]
+            wanted = {stage for test in due for stage in test.scoped.claim.stages} - set(to_the_end)
             if wanted:
                 found |= ask(self.rows[:look], sorted(wanted))
-            for test in going_on:
-                if test.is_settled(found, self.rows[:look]):
-                    self.seen[test.scoped] = look
+            for test in due:
+                test.take(found, self.rows[:look])
+                self.seen[test.scoped] = look
         return found
 
     def _test(self, expected: tuple[ScopedClaim, Policy]) -> _Test | None:
@@ -79,25 +80,32 @@ class _Test:
     test: stats.Sequential
     horizon: int
     _taken: int = 0
+    _missing: int = 0
 
-    def is_settled(self, found: Mapping[str, StageRows], rows: Sequence[DataRow]) -> bool:
+    @cached_property
+    def looks(self) -> tuple[int, ...]:
+        """After how many rows it is looked at: whatever the other claims do, its verdict is the same."""
+        step = -(-self.horizon // LOOKS)
+        return (*(look for look in range(step, self.horizon, step) if look >= MIN_ROWS), self.horizon)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether a verdict may rest on the rows so far, and no other would come of the next."""
+        return self.test.state is not stats.State.OPEN and self._missing <= MAX_MISSING * self._taken
+
+    def take(self, found: Mapping[str, StageRows], rows: Sequence[DataRow]) -> None:
         """Take the rows that are new."""
-        new = [row.row_id for row in rows[self._taken : self.horizon]]
-        self._taken = min(len(rows), self.horizon)
+        new = [row.row_id for row in rows[self._taken :]]
+        self._taken = len(rows)
         claim, scope = self.scoped.claim, self.scoped.scope
         sides = (_rows(side, found, set(new), scope.repeats) for side in (claim.left, claim.right))
-        for pair in pair_rows(claim, *sides, row_ids=new).pairs:
+        evidence = pair_rows(claim, *sides, row_ids=new)
+        self._missing += evidence.n_missing
+        for pair in evidence.pairs:
             self.test.update(signed_difference(claim, pair))
-        return self.test.state is not stats.State.OPEN or self._taken >= self.horizon
 
 
 def _rows(side: Reading | float, found: Mapping[str, StageRows], new: set[str], repeats: int) -> list[Row]:
     if not isinstance(side, Reading):
         return []
     return [row for row in found[side.stage].rows if row.row_id in new and row.repeat < repeats]
-
-
-def _looks(rows: int) -> list[int]:
-    """After how many rows the claims are looked at, the last time after all."""
-    step = max(1, -(-rows // LOOKS))
-    return [*range(step, rows, step), rows]

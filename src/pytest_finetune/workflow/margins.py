@@ -1,4 +1,4 @@
-"""What is said before anything is spent: margins that the rows cannot certify, whatever they show."""
+"""What is said before anything is spent: margins that the rows cannot certify for stages that are equally good."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pytest_finetune.task import Task
 
 
 def doubt(task: Task, scoped: ScopedClaim, policy: Policy) -> str | None:
-    """Why a claim can never be certified on its rows, if so.
+    """Why a claim cannot be certified on its rows unless one stage is clearly better, if so.
 
     Args:
         task: Whose rows they are.
@@ -23,7 +23,9 @@ def doubt(task: Task, scoped: ScopedClaim, policy: Policy) -> str | None:
     """
     claim = scoped.claim
     margin = policy.margin if claim.margin is None else claim.margin
-    if not isinstance(claim.right, Reading) or not claim.measure.bounded or claim.percentile is not None:
+    if not isinstance(claim.right, Reading) or not claim.measure.bounded:
+        return None
+    if {claim.left.factor, claim.right.factor} != {1.0}:  # what is equal is then not a draw
         return None
     if claim.uses_locked or margin <= 0:  # identical rows hold; and no number of rows certifies "not worse at all"
         return None
@@ -36,6 +38,6 @@ def doubt(task: Task, scoped: ScopedClaim, policy: Policy) -> str | None:
     where = f"slice {small[0]!r} has {parts[small[0]]} rows" if scoped.scope.by else f"there are {len(rows)} rows"
     others = f" (and {len(small) - 1} more slices have too few)" if len(small) > 1 else ""
     return (
-        f"{scoped.task}: '{scoped}' cannot be certified within a margin of {margin:g}, not even by rows that are all"
-        f" equal: that takes {needed} rows, and {where}{others}"
+        f"{scoped.task}: '{scoped}' can be certified by a clear improvement only: a margin of {margin:g} takes at"
+        f" least {needed} rows, even if all are equal, and {where}{others}"
     )

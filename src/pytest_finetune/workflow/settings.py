@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
+from pytest_finetune.core.leaks import MAX_NEAR
 from pytest_finetune.core.pricing import OPENAI_PRICES, SANDBOX_PRICES, Price, Prices
 from pytest_finetune.core.records import Inconclusive
 from pytest_finetune.endpoints import SANDBOX, Endpoint
@@ -89,6 +90,7 @@ class _Values(BaseModel):
     max_cost: float | None = Field(None, ge=0)
     repeats: int = Field(1, ge=1, le=100)
     spend_alpha: bool = False
+    max_near_leaks: float = Field(MAX_NEAR, ge=0, le=1)
     rows_max_age: Annotated[float | None, BeforeValidator(_read_as(age))] = None
     store_limit: Annotated[int, BeforeValidator(_read_as(size))] = 10**9
     store_text: StoredText = StoredText.FULL
@@ -115,6 +117,7 @@ class Settings:
         row_timeout: Seconds after which a row is given up.
         max_cost: US dollars that the run may cost; ``None``: no limit.
         repeats: How often each row is asked, where a marker does not say.
+        max_near_leaks: The share of test rows that may be near to what a stage was built from.
         spend_alpha: The k-th candidate that a set of rows judges is judged at a smaller error rate.
         rows_max_age: Seconds after which an answer is asked for again; ``None``: never.
         store_limit: Bytes beyond which the row store drops old answers.
@@ -142,6 +145,7 @@ class Settings:
     max_cost: float | None
     repeats: int
     spend_alpha: bool
+    max_near_leaks: float
     rows_max_age: float | None
     store_limit: int
     store_text: StoredText
