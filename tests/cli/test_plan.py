@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -53,9 +54,9 @@ def table(out: str, heading: str) -> dict[str, list[str]]:
     return {row[0]: row[1:] for row in rows}
 
 
-def without_figures(text: str) -> list[str]:
-    """The words: figures and the width of columns change whenever the models are built anew."""
-    return [re.sub(r" +", " ", re.sub(r"[\d,.]*\d", "#", line)).strip() for line in text.splitlines()]
+def without_figures(text: str) -> str:
+    """The words: figures, and with them columns and lines, change whenever the models are built anew."""
+    return " ".join(re.sub(r"[\d,.]*\d", "#", text).split())
 
 
 def test_before_the_first_build_it_says_what_the_rows_can_do(unbuilt: Command, tmp_path: Path) -> None:
@@ -125,7 +126,7 @@ def test_a_fresh_clone_is_planned_without_network_process_or_key(tmp_path: Path)
         check=False,
     )
     assert (done.returncode, done.stderr) == (ExitStatus.HELD, "")
-    assert done.stdout.splitlines()[-1].startswith("  they were locked") or "A gated run of all tasks" in done.stdout
+    assert "A gated run of all tasks takes" in done.stdout
     for task in ("tickets", "distilled"):
         stages = table(done.stdout[done.stdout.index(f"{task}: ") :], "stage")
         answers, stored, asked, calls, *_, source = stages["finetuned"]
@@ -145,8 +146,6 @@ def test_what_is_unknown_is_said_to_be_and_never_free(unbuilt: Command, tmp_path
 
 
 def test_rows_that_are_too_few_are_said_to_be(unbuilt: Command, tmp_path: Path) -> None:
-    import json
-
     rows = make_rows(2, train=20, dev=5, test=8)
     (tmp_path / "tickets.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     out = unbuilt("plan").out

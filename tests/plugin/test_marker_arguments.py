@@ -138,7 +138,7 @@ def test_slices_tiers_and_doubts_are_the_same_in_one_process_and_in_several(
 BUILT = """
 import pytest
 
-@pytest.mark.ft_claim("tickets", "finetuned >= baseline", max_rows=40, repeats=2)
+@pytest.mark.ft_claim("tickets", "finetuned >= baseline - 0.5", max_rows=40, repeats=2)
 def test_few(): ...
 
 @pytest.mark.ft_claim("tickets", "finetuned >= locked", on="account")
@@ -146,16 +146,17 @@ def test_suite(): ...
 """
 
 
-def test_what_workers_judge_is_what_the_controller_locks(built: Project) -> None:
-    add_suite(built)
-    built.write("test_models.py", BUILT)
-    built.lock.unlink()
-    result = built.run("-q", "--ft-retrain", "-n", "2")
+def test_what_a_worker_judges_is_what_the_controller_locks(project: Project) -> None:
+    add_suite(project)
+    rows = make_rows(3, train=80, dev=20, test=60)
+    project.write("tickets.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
+    project.write("test_models.py", BUILT)
+    result = project.run("-q", "--ft-retrain", "-n", "1")
     result.assert_outcomes(passed=1, skipped=1)
-    lock = read_lock(built.lock)
+    lock = read_lock(project.lock)
     scores = {entry.stage: entry.score.n for entry in lock.of_task("tickets") if entry.score is not None}
-    assert scores == {"baseline": 80, "finetuned": 80, "prompt_optimized": 320}
+    assert scores == {"baseline": 80, "finetuned": 80, "prompt_optimized": 60}
     suites = {entry.stage: list(entry.artifacts.suites) for entry in lock.of_task("tickets")}
     assert suites == {"baseline": [], "finetuned": ["account"], "prompt_optimized": []}
-    again = built.gate("-q", "-n", "2", "--ft-offline", "--ft-inconclusive=fail")
+    again = project.gate("-q", "--ft-offline", "--ft-inconclusive=fail")
     again.assert_outcomes(passed=2)

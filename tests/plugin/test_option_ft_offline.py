@@ -36,7 +36,7 @@ def test_what_is_not_recorded_is_neither_green_nor_an_ordinary_failure(
     result.assert_outcomes(errors=3)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     said = result.stdout.str()
-    assert "not evaluated: 320 of 320 test rows of stage 'finetuned' of task 'tickets' are not recorded" in said
+    assert "not evaluated: 320 of 320 rows of stage 'finetuned' of task 'tickets' are not recorded" in said
     assert "0 certified, 0 only observed, 3 NOT EVALUATED" in said
     assert "Traceback" not in said
 

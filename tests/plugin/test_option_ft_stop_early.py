@@ -33,8 +33,8 @@ def verdicts(result: pytest.RunResult) -> list[str]:
 def test_workers_ask_and_say_what_one_process_does_and_the_second_time_nothing(built: Project) -> None:
     built.write("test_models.py", CLAIMS)
     told, asked = list[list[str]](), list[int]()
-    for workers, again in (((), False), (("-n", "2"), False), (("-n", "2"), True)):
-        if not again:
+    for first, workers in ((True, ()), (True, ("-n", "2")), (False, ())):
+        if first:
             shutil.rmtree(built.path / ".pytest-finetune")
         result = built.gate("-q", "--ft-stop-early", *workers)
         result.assert_outcomes(passed=3)

@@ -24,13 +24,13 @@ def test_each_source_overrides_the_one_before_and_the_header_names_it(
     result.assert_outcomes(passed=4)
     result = built.run("--collect-only", "--ft-concurrency=7")
     origins = (
-        "models from ini, alpha from environment, margin from ini, inconclusive from [tool.pytest-finetune],"
-        " concurrency from option"
+        "models from ini, alpha=0.01 from environment, margin=0.04 from ini,"
+        " inconclusive=fail from [tool.pytest-finetune], concurrency=7 from option"
     )
-    assert f"finetune: gating on {built.lock} ({origins})" in result.outlines
+    assert f"finetune: gating on models.lock ({origins})" in result.outlines
     report = (built.path / "report.xml").read_text()
-    assert report.count("&quot;margin&quot;: 0.04, &quot;alpha&quot;: 0.01") == 2
-    assert report.count("&quot;margin&quot;: 0.05, &quot;alpha&quot;: 0.3") == 2
+    assert report.count("&quot;margin&quot;: 0.04, &quot;alpha&quot;: 0.01, &quot;n&quot;") == 2
+    assert report.count("&quot;margin&quot;: 0.05, &quot;alpha&quot;: 0.3, &quot;n&quot;") == 2
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 import sys
@@ -114,14 +115,21 @@ class TestAgainstTheRun:
     def test_a_run_that_stops_early_asks_about_as_much_as_was_planned(self, gating: Gating, planned: Planned) -> None:
         gating.forget_rows()
         whole, expected = stages(only(planned())), stages(only(planned(stop_early=True)))
-        gating.judge(*LADDER, stop_early=True)
-        really = sum(gating.asked.values())
-        assert really < 3 * ALL
-        assert sum(expected[name].calls for name in CLAIMED) == pytest.approx(really, rel=0.25)
+        gating.judge(LADDER[0], stop_early=True)
+        assert gating.asked.keys() == {"sandbox-small"}
+        calls = expected["baseline"].calls + expected["prompt_optimized"].calls
+        assert calls == pytest.approx(gating.asked["sandbox-small"], rel=0.25)
         for name in CLAIMED:
             assert expected[name].share < 1
             assert expected[name].cost == pytest.approx((whole[name].cost or 0) * expected[name].share)
-        assert expected["teacher"].share == 1
+        assert expected["teacher"].share == 1  # no claim is about it
+
+    def test_a_sliced_claim_is_followed_to_the_end(self, built: Project, planned: Planned) -> None:
+        claimed = 'claim = "finetuned >= prompt_optimized'
+        built.edit("models.lock", f'{claimed}"', f'{claimed} by department"')
+        found = stages(only(planned(stop_early=True)))
+        assert (found["finetuned"].share, found["prompt_optimized"].share) == (1, 1)
+        assert found["baseline"].share < 1
 
     def test_rows_that_took_several_calls_are_planned_with_as_many(self, built: Project, planned: Planned) -> None:
         change_store(built, "UPDATE prediction SET attempts = 2 WHERE stage = 'baseline'")
@@ -149,7 +157,9 @@ class TestAgainstTheRun:
             ),
             encoding="utf-8",
         )
-        shared = stages(only(planned()))
+        task = only(planned())
+        shared = stages(task)
+        assert task.sets[0].outlooks[0].between == ("finetuned", "prompt_optimized")  # the others hold by identity
         assert (shared["baseline"].asked, shared["prompt_optimized"].asked) == (ALL, 0)
 
 
@@ -204,6 +214,31 @@ class TestWhatRowsCertify:
         assert [stage.asked for stage in found[1].stages] == [30, 30, 30]
         assert found[1].deciding.needed == found[0].deciding.needed
         assert (found[1].deciding.certifiable or 1) > (found[0].deciding.certifiable or 1)
+
+    def test_a_claim_on_a_suite_is_about_its_rows_alone(self, built: Project, planned: Planned) -> None:
+        suite = 'teacher="sandbox-large", suites={"hard": Dataset.from_file("few.jsonl", inputs=["text"])}'
+        built.write("few.jsonl", "".join(f"{json.dumps(row)}\n" for row in make_rows(8, test=60)))
+        built.edit("finetune_tasks.py", 'teacher="sandbox-large"', suite)
+        built.edit(
+            "models.lock", 'claim = "finetuned >= prompt_optimized"', 'claim = "finetuned >= baseline on hard"'
+        )
+        test, hard = only(planned()).sets
+        assert [outlook.between for outlook in test.outlooks] == [("prompt_optimized", "baseline"), None]
+        assert [stage.stage for stage in hard.stages if stage.claimed] == ["baseline", "finetuned"]
+        assert {stage.recorded for stage in hard.stages} == {0}
+        assert [outlook.between for outlook in hard.outlooks] == [None] * 4
+
+    def test_without_such_a_claim_neighbours_are_compared(self, built: Project, planned: Planned) -> None:
+        text = built.lock.read_text(encoding="utf-8")
+        built.lock.write_text(re.sub(r"\[\[model.gate\]\]\n(?:.+\n)+", "", text), encoding="utf-8")
+        task = only(planned())
+        assert [outlook.between for outlook in task.sets[0].outlooks] == [
+            ("prompt_optimized", "baseline"),
+            ("finetuned", "prompt_optimized"),
+            ("teacher", "finetuned"),
+            None,
+        ]
+        assert all(stage.claimed for stage in task.stages)
 
 
 class TestBeforeTheFirstBuild:

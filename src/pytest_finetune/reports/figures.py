@@ -29,6 +29,11 @@ def scope_of(result: Result) -> str:
     return result.claim[len(_SCOPE.split(result.claim, maxsplit=1)[0]) :]
 
 
+def bound(claim: Claim) -> str:
+    """The claim's relation in words."""
+    return "at least" if claim.relation == ">=" else "at most"
+
+
 def suite_of(result: Result) -> str | None:
     """The suite that the claim looks at; None: the test split."""
     return result.scores[0].suite if result.scores else None

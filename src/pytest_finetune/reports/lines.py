@@ -11,6 +11,7 @@ from pytest_finetune.core.records import Inconclusive, Measure, Method, Outcome,
 from pytest_finetune.core.results import Result
 from pytest_finetune.reports.figures import (
     amount,
+    bound,
     claim_of,
     figures,
     how,
@@ -102,11 +103,7 @@ def _claimed(result: Result) -> str:
         what = f"{claim.measure} at percentile {claim.percentile}"
     scope = scope_of(result)
     where = f", in every slice{scope}" if result.verdict.parts else f",{scope}" if scope else ""
-    return f"{_owner(claim.left)} {what} is {_bound(claim)} {_bar(claim, result.verdict.margin)}{where}."
-
-
-def _bound(claim: Claim) -> str:
-    return "at least" if claim.relation == ">=" else "at most"
+    return f"{_owner(claim.left)} {what} is {bound(claim)} {_bar(claim, result.verdict.margin)}{where}."
 
 
 def _owner(reading: Reading) -> str:
@@ -154,7 +151,7 @@ def _ratio(claim: Claim, ratio: tuple[float, float]) -> str:
     verb = {Measure.SCORE: "keeps", Measure.FORMAT_ERRORS: "has"}.get(claim.measure, "takes")
     left = claim.left.stage if claim.left.factor == 1 else f"{claim.left.factor:g} times {claim.left.stage}"
     other = _owner(Reading(claim.right.stage))
-    return f"{left} {verb} {span} of {other} {claim.measure}; {_bound(claim)} {claim.right.factor:g} is claimed."
+    return f"{left} {verb} {span} of {other} {claim.measure}; {bound(claim)} {claim.right.factor:g} is claimed."
 
 
 def _parts(result: Result) -> Iterator[str]:

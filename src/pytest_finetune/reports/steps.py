@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from pytest_finetune.core.claims import Reading
 from pytest_finetune.core.records import Method, Outcome, Verdict
 from pytest_finetune.core.results import Result
-from pytest_finetune.reports.figures import claim_of, stopped_early
+from pytest_finetune.reports.figures import amount, bound, claim_of, stopped_early
 
 
 def next_steps(result: Result) -> Iterator[str]:
@@ -17,9 +18,11 @@ def next_steps(result: Result) -> Iterator[str]:
         yield f"Next: {_after_a_failure(result)}"
     if verdict.outcome is Outcome.INCONCLUSIVE:
         yield f"Next: {_what_would_settle(verdict)}"
-        margin = _certifiable(verdict)
+        margin, bar = _certifiable_margin(verdict), _certifiable_bar(result)
         if margin is not None:
             yield f"Or: margin {margin:g} can be certified with these rows, if both sides are equally good."
+        if bar is not None:
+            yield f"Or: {bar} is what these rows certify."
 
 
 def _after_a_failure(result: Result) -> str:
@@ -49,9 +52,23 @@ def _nothing_would(verdict: Verdict) -> str:
     return "allow a little more: what was seen is just what is allowed, and no number of rows settles that."
 
 
-def _certifiable(verdict: Verdict) -> float | None:
+def _certifiable_margin(verdict: Verdict) -> float | None:
     """The margin to the next hundredth, where it is wider than the one that was judged, and not already broken."""
     if verdict.certifiable_margin is None:
         return None
     margin = math.ceil(round(100 * verdict.certifiable_margin, 6)) / 100
     return margin if max(verdict.margin, -verdict.estimate) < margin < 1 else None
+
+
+def _certifiable_bar(result: Result) -> str | None:
+    """The number that the rows do certify, rounded to the safe side; none for two stages."""
+    claim, verdict, measure = claim_of(result), result.verdict, result.measure
+    if isinstance(claim.right, Reading) or math.isinf(verdict.lower) or verdict.parts:
+        return None
+    sign = 1 if claim.relation == ">=" else -1
+    bar = verdict.right + sign * verdict.lower
+    if bar <= 0 or (measure.bounded and bar >= 1):
+        return None
+    step = 0.01 if measure.bounded else 10.0 ** (math.floor(math.log10(bar)) - 2)
+    bar = sign * math.floor(round(sign * bar / step, 6)) * step
+    return f"{bound(claim)} {amount(bar, measure)}" if bar > 0 else None

@@ -226,7 +226,7 @@ class Evaluations:
         if FINETUNED not in scoped.claim.stages:
             return None
         held = self.tasks[scoped.task].held_out(scoped.scope.suite)
-        return held.fingerprint, self.stage(bench_of(scoped), FINETUNED).key
+        return f"{scoped.task} {held.fingerprint}", self.stage(bench_of(scoped), FINETUNED).key
 
     def _on(self, bench: Bench) -> list[Expected]:
         return [(scoped, policy) for scoped, policy in self.expected if bench_of(scoped) == bench]

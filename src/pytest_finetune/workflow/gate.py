@@ -85,10 +85,9 @@ class Gate:
             FinetuneError: As `evidence` does.
         """
         uses = self._uses(scoped)
-        if self.spend_alpha:
-            policy = replace(policy, alpha=stats.spent_alpha(policy.alpha, uses))
+        spent = replace(policy, alpha=stats.spent_alpha(policy.alpha, uses)) if self.spend_alpha else policy
         evidence = self.evidence(scoped)
-        verdict = judge(scoped.claim, evidence, policy)
+        verdict = judge(scoped.claim, evidence, spent)
         bench = bench_of(scoped)
         return Result(
             task=scoped.task,
@@ -99,7 +98,7 @@ class Gate:
             policy=policy,
             scores=tuple(self.evaluations.score(bench, stage) for stage in stages_of(scoped.claim)),
             flips=self.flips(scoped)[:SHOWN_FLIPS],
-            remarks=(*remarks(scoped.claim, evidence), *self._without_leaks(scoped, evidence, policy)),
+            remarks=(*remarks(scoped.claim, evidence), *self._without_leaks(scoped, evidence, spent)),
             uses=uses,
         )
 
@@ -154,7 +153,7 @@ class Gate:
 
     def _accepted(self, scoped: ScopedClaim) -> tuple[Row, ...]:
         stage, suite = next(iter(stages_of(scoped.claim))), scoped.scope.suite
-        entries = [entry for entry in self.accepted.of_task(scoped.task) if entry.stage == stage]
+        entries = [entry for entry in self.accepted.models if (entry.task, entry.stage) == (scoped.task, stage)]
         refs = [entry.artifacts.rows if suite is None else entry.artifacts.suites.get(suite) for entry in entries]
         if not refs or refs[0] is None:
             raise NothingAccepted(f"nothing has been accepted yet for stage {stage!r} of task {scoped.task!r}")

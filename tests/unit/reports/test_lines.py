@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from syrupy.assertion import SnapshotAssertion
-from tests.unit.core.cases import ABOVE, flips, sliced
+from tests.unit.core.cases import ABOVE, LATENCIES, evidence, flips, sliced
 from tests.unit.reports.cases import BY, LADDER, RESULTS, WARN, judged
 
 from pytest_finetune.core.records import Inconclusive, Outcome
@@ -131,6 +131,26 @@ def test_a_margin_is_offered_only_where_it_would_help() -> None:
     allowed = replace(far, verdict=replace(far.verdict, margin=0.2))
     broken = replace(far, verdict=replace(far.verdict, estimate=-0.2))
     assert all("Or: margin" not in told(result) for result in (allowed, broken))
+
+
+@pytest.mark.parametrize(
+    ("text", "left", "words"),
+    [
+        ("finetuned >= 0.85", [1.0] * 166 + [0.0] * 34, "Or: at least 0.78 is what these rows certify."),
+        ("format_errors(finetuned) <= 0.02", [1.0] * 3 + [0.0] * 197, "Or: at most 0.04 is what these rows certify."),
+        ("latency(finetuned) <= 2.05", LATENCIES[:60], "Or: at most 2.13 s is what these rows certify."),
+        ("finetuned >= 0.03", [1.0] + [0.0] * 99, None),
+    ],
+)
+def test_the_number_that_the_rows_do_certify_is_told(text: str, left: list[float], words: str | None) -> None:
+    number = float(text.rsplit(maxsplit=1)[-1])
+    result = judged(text, evidence(left, number))
+    assert result.verdict.outcome is Outcome.INCONCLUSIVE
+    told_of = [line for line in explanation(result) if line.startswith("Or: ")]
+    assert told_of == ([] if words is None else [words])
+    if words is not None:
+        certified = judged(text.replace(f"{number:g}", words.split()[3]), evidence(left, float(words.split()[3])))
+        assert certified.verdict.outcome is Outcome.PASS
 
 
 def test_a_certifiable_margin_is_rounded_up() -> None:
