@@ -145,6 +145,14 @@ def test_what_is_unknown_is_said_to_be_and_never_free(unbuilt: Command, tmp_path
     assert "$0.0000" not in out
 
 
+def test_a_model_that_judges_is_said_to_come_on_top(unbuilt: Command, tmp_path: Path) -> None:
+    tasks = (tmp_path / "finetune_tasks.py").read_text()
+    tasks = tasks.replace('metrics.exact_match("department")', 'metrics.judged(right, model="big")')
+    judge = "def right(gold, said, trace=None): ...\n\n\ndef task("
+    (tmp_path / "finetune_tasks.py").write_text(tasks.replace("def task(", judge))
+    assert "Scoring asks 'big' too, which is not planned." in unbuilt("plan").out
+
+
 def test_rows_that_are_too_few_are_said_to_be(unbuilt: Command, tmp_path: Path) -> None:
     rows = make_rows(2, train=20, dev=5, test=8)
     (tmp_path / "tickets.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))

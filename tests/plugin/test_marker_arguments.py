@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from tests.conftest import Project, make_rows
 
+from pytest_finetune.core.records import Inconclusive, Policy, Scope, Tier
 from pytest_finetune.lock import read_lock
+from pytest_finetune.plugin.markers import ft_claim, ft_ladder
+from pytest_finetune.workflow.settings import read_settings
 
 IDS = """
 import pytest
@@ -54,6 +58,23 @@ def test_a_wrong_argument_is_an_error_of_collection(project: Project, arguments:
     failed = [report for report in reports.getreports("pytest_collectreport") if report.failed]
     assert items == []
     assert [message in str(report.longrepr) for report in failed] == [True]
+
+
+def test_what_a_marker_leaves_open_is_settled_by_settings_and_by_the_kind_of_claim(tmp_path: Path) -> None:
+    settings = read_settings(tmp_path, ini={"repeats": "3"}, environment={})
+    plain, locked = ft_claim("tickets", "finetuned >= baseline", "finetuned >= locked")
+    (sliced,) = ft_claim(
+        "tickets", "finetuned >= 0.5", by="kind", on="safety", repeats=1, max_rows=9, tier="advisory"
+    )
+    assert [gated.scoped(settings).scope for gated in (plain, sliced)] == [
+        Scope(repeats=3),
+        Scope("safety", "kind", 1, 9),
+    ]
+    assert plain.policy(settings) == Policy()
+    assert locked.policy(settings) == Policy(inconclusive=Inconclusive.WARN)
+    assert sliced.policy(settings) == Policy(inconclusive=Inconclusive.WARN, tier=Tier.ADVISORY)
+    (rung, *_) = ft_ladder("tickets", by="kind", inconclusive="fail")
+    assert rung.policy(settings) == Policy(margin=0.02, inconclusive=Inconclusive.FAIL)
 
 
 def test_slices_and_suites_that_do_not_exist_are_errors_of_collection(built: Project) -> None:

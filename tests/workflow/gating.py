@@ -63,6 +63,13 @@ class Gating:
         path.unlink()
         Store.create(path).close()
 
+    def judge_others(self, expected: Expected, count: int) -> None:
+        """Let so many other candidates be judged by the rows of a claim."""
+        with self.run(expected) as run:
+            rows, _ = run.evaluations.candidate(expected[0]) or ("", "")
+            for number in range(count):
+                run.store.count_candidate(rows, f"candidate {number}")
+
     def sql(self, statement: str) -> None:
         """Change the store."""
         connection = sqlite3.connect(self.project.path / ".pytest-finetune" / STORE)

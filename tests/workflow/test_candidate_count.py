@@ -28,18 +28,16 @@ def test_a_candidate_counts_once_however_often_it_is_judged(gating: Gating) -> N
 
 
 def test_claims_without_the_finetuned_stage_judge_no_candidate(gating: Gating) -> None:
-    gating.sql("UPDATE candidate SET candidate = 'another', number = 1")
+    gating.sql("DELETE FROM candidate")
+    gating.judge_others(BETTER, 1)
     without, with_it = gating.judge(claim("prompt_optimized >= baseline"), BETTER)
     assert (without.uses, with_it.uses) == (1, 2)
 
 
 def test_the_kth_candidate_is_judged_at_its_share_of_alpha(gating: Gating) -> None:
     (usual,) = gating.judge(BETTER)
-    assert usual.policy.alpha == usual.verdict.alpha == 0.05
-    with gating.run() as run:
-        rows = run.tasks["tickets"].dataset.fingerprint("test")
-        for number in range(2):
-            run.store.count_candidate(rows, f"candidate {number}")
+    assert usual.verdict.alpha == 0.05
+    gating.judge_others(BETTER, 2)
     for _ in range(2):  # this candidate was the first, and remains it
         (spent,) = gating.judge(BETTER, spend_alpha=True)
         assert spent.uses == 1
@@ -48,4 +46,4 @@ def test_the_kth_candidate_is_judged_at_its_share_of_alpha(gating: Gating) -> No
     (fourth,) = gating.judge(claim("finetuned >= baseline", max_rows=20), spend_alpha=True)
     assert fourth.uses == 4
     assert fourth.verdict.alpha == pytest.approx(6 * 0.05 / (math.pi**2 * 16))
-    assert fourth.policy.alpha == fourth.verdict.alpha
+    assert fourth.policy.alpha == 0.05

@@ -221,9 +221,7 @@ def test_slices_and_locked_are_judged_as_in_a_whole_run(gating: Gating) -> None:
 def test_alpha_is_spent_before_a_claim_is_stopped(gating: Gating) -> None:
     better = claim("finetuned >= baseline")
     gating.sql("DELETE FROM candidate")
-    with gating.run() as run:
-        rows = run.tasks["tickets"].dataset.fingerprint("test")
-        assert [run.store.count_candidate(rows, f"candidate {n}") for n in range(29)][-1] == 29
+    gating.judge_others(better, 29)
     (usual,) = gating.judge(better, stop_early=True)
     (spent,) = gating.judge(better, stop_early=True, spend_alpha=True)
     assert (usual.uses, spent.uses) == (30, 30)

@@ -316,6 +316,12 @@ class TestTheNextJob:
         assert not training.measured
         assert training.tokens == pytest.approx(job.trained_tokens, rel=0.1)
 
+    def test_a_field_that_the_data_lack_leaves_it_unknown(self, project: Project, planned: Planned) -> None:
+        project.edit("finetune_tasks.py", 'recipe="labels",', 'recipe="bootstrap", hyperparameters={"n_epochs": 3},')
+        assert only(planned()).training.tokens is not None
+        project.edit("finetune_tasks.py", "dspy.Predict(Route)", 'dspy.Predict("text -> department, urgency")')
+        assert only(planned()).training.tokens is None
+
     def test_an_unknown_price_of_training_is_unknown(self, built: Project, planned: Planned) -> None:
         prices = "[tool.pytest-finetune.prices.sandbox-small]\nprompt = 1\ncompletion = 1\n"
         built.write("pyproject.toml", prices)

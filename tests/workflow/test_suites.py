@@ -190,6 +190,24 @@ def test_a_part_of_the_rows_is_always_the_same_one_and_each_stage_is_asked_for_n
     assert together[1].verdict.n == 80
 
 
+@pytest.mark.parametrize(
+    ("scopes", "lacking"),
+    [
+        ([{}], False),
+        ([{"suite": "account"}], True),
+        ([{}, {"repeats": 2}], True),
+        ([{"max_rows": 9, "by": "text"}], False),
+    ],
+)
+def test_a_server_is_needed_for_what_claims_look_at_and_for_nothing_else(
+    gating: Gating, scopes: list[dict[str, Any]], lacking: bool
+) -> None:
+    write_suites(gating.project)
+    gating.sql("DELETE FROM prediction WHERE stage = 'teacher'")
+    with gating.run(*(claim("finetuned >= baseline", **scope) for scope in scopes)) as run:
+        assert run.evaluations.lacks_rows("tickets") is lacking
+
+
 def test_percentiles_are_judged_on_all_rows(gating: Gating) -> None:
     quick, slow, relative = gating.judge(
         claim("latency_p95(finetuned) <= 60"),

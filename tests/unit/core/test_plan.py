@@ -107,6 +107,10 @@ class TestGroups:
             [outlook.certifiable for outlook in outlooks(100)]
         )
 
+    def test_records_without_a_difference_do_not_tell_how_alike_rows_are(self) -> None:
+        evidence = recorded(*[(1, 1)] * 100, groups=[str(n // 5) for n in range(100)])
+        assert told(Design(500, 0.05, per_unit=5.0), evidence).certifiable == outlooks(100)[-1].certifiable
+
     def test_too_few_groups_certify_nothing(self) -> None:
         assert {outlook.certifiable for outlook in outlooks(95, per_unit=5.0)} == {None}
         assert outlooks(95, per_unit=5.0)[-1].needed[0.05] == 5 * 59
