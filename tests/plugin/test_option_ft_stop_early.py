@@ -11,10 +11,10 @@ from tests.conftest import Project
 CLAIMS = """
 import pytest
 
-@pytest.mark.ft_claim("tickets", "finetuned >= baseline", margin=0.02)
+@pytest.mark.ft_claim("tickets", "prompt_optimized >= baseline - 0.2")
 def test_better(): ...
 
-@pytest.mark.ft_claim("tickets", "finetuned >= 0.45", "finetuned <= 0.9")
+@pytest.mark.ft_claim("tickets", "prompt_optimized <= 0.6", "baseline <= 0.9")
 def test_bars(): ...
 """
 
@@ -43,7 +43,7 @@ def test_workers_ask_and_say_what_one_process_does_and_the_second_time_nothing(b
     assert len(told[0]) == 3
     assert told[1:] == [told[0]] * 2
     assert asked[1:] == [asked[0]] * 2
-    assert asked[0] < 320
+    assert 0 < asked[0] < 320
 
 
 @pytest.mark.parametrize(

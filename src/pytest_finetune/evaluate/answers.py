@@ -116,7 +116,7 @@ class Asker:
 
     def _answered(self, inputs: Mapping[str, Any]) -> Any:
         """A program that is ``async`` only has a loop of its own; one that is both is faster in a thread."""
-        if hasattr(self._program, "forward"):
+        if hasattr(type(self._program), "forward"):  # of the instance, DSPy warns
             return self._program(**inputs)
         return asyncio.run(self._program.acall(**inputs))
 

@@ -163,8 +163,10 @@ def check(config: pytest.Config) -> None:
         raise pytest.UsageError(f"{other} all rows: drop --ft-stop-early")
     if offline and shard:
         raise pytest.UsageError("--ft-offline asks nothing, and so has no shares: drop --ft-shard")
-    if (offline or shard) and not is_asked_for(config):
-        raise pytest.UsageError("--ft-offline and --ft-shard say how to evaluate: add --finetune-models=models.lock")
+    if (offline or shard or config.getoption("ft_stop_early")) and not is_asked_for(config):
+        raise pytest.UsageError(
+            "--ft-offline, --ft-shard and --ft-stop-early say how to evaluate: add --finetune-models=models.lock"
+        )
 
 
 def _ini(config: pytest.Config, name: str) -> Any:
