@@ -250,7 +250,8 @@ class Store:
 
     def _end_leases_of_the_dead(self, now: float) -> None:
         owners = self._connection.execute(
-            "SELECT DISTINCT owner FROM prediction WHERE owner IS NOT NULL AND lease >= ?", (now,)
+            "SELECT DISTINCT owner FROM prediction WHERE owner IS NOT NULL AND owner <> ? AND lease >= ?",
+            (self._owner, now),
         )
         dead = [(owner,) for (owner,) in owners if is_dead(owner)]
         self._connection.executemany("UPDATE prediction SET lease = 0 WHERE owner = ?", dead)
