@@ -136,8 +136,8 @@ class _Evaluation:
         self._adopt(self._store.read(self._rows, self._fingerprint))
         self._open.extend(key for key in self._wanted if key not in self._answers)
         while (self._open or len(self._pool)) and self._failure is None:
-            self._claim()
-            self._collect(_POLL)
+            moved = self._claim()
+            self._collect(0.0 if moved and not len(self._pool) else _POLL)
             self._keep_watch()
             self._tell(every=_REPORT)
         if self._failure is not None:
@@ -171,10 +171,11 @@ class _Evaluation:
 
     # --- what is to be done -----------------------------------------------------------------------------------
 
-    def _claim(self) -> None:
+    def _claim(self) -> bool:
+        """Take rows to ask for, and those that others have finished; say whether there were any."""
         free = self._traffic.limit - len(self._pool)
         if not self._open or free <= 0 or time.monotonic() < self._next_poll:
-            return
+            return False
         # Others hold at most `concurrency` rows, so that this window always has one that can be claimed.
         window = [self._open.popleft() for _ in range(min(len(self._open), self._traffic.most + free))]
         wanted = {key: self._rows[key] for key in window}
@@ -186,6 +187,7 @@ class _Evaluation:
             self._pool.submit(key, self._work(key, self._asker(self._wanted[key][0].stage), None))
         if not gone:
             self._next_poll = time.monotonic() + _POLL
+        return bool(gone)
 
     def _adopt(self, stored: Mapping[str, tuple[Row, float]]) -> None:
         """Take over what was answered before, or by others, and score what has no score yet."""
