@@ -30,7 +30,7 @@ def test_a_store_that_cannot_be_used_is_one_error(built: Project) -> None:
 
 
 def test_a_missing_extra_is_told_where_the_sandbox_is_needed_and_only_there(built: Project) -> None:
-    built.write("conftest.py", "import sys\nsys.modules['sklearn'] = None\n")
+    built.write("conftest.py", "import sys\nsys.modules['starlette'] = None\n")
     built.gate("-n", "2").assert_outcomes(passed=3)
     shutil.rmtree(built.path / ".pytest-finetune")
     result = built.gate("-n", "2")

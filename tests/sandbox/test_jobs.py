@@ -69,6 +69,12 @@ def test_a_job_learns_what_is_in_its_file(client: openai.OpenAI, rows_id: str) -
     assert answers == {thing: colour for colour, things in COLOURS.items() for thing in things}
 
 
+def test_hyperparameters_count_beside_the_method_too(client: openai.OpenAI, rows_id: str) -> None:
+    create = client.fine_tuning.jobs.create
+    job = create(model="sandbox-small", training_file=rows_id, hyperparameters={"n_epochs": 7})
+    assert wait(client, job.id).hyperparameters.n_epochs == 7
+
+
 def metrics_of(event: FineTuningJobEvent) -> dict[str, float]:
     assert isinstance(event.data, dict)
     return event.data
@@ -239,7 +245,7 @@ def results(client: openai.OpenAI, job: FineTuningJob) -> list[str]:
 def test_a_job_survives_the_death_of_the_server(tmp_path: Path) -> None:
     settings = Settings(clock_speed=10_000, state_dir=tmp_path)
     rows = jsonl(training_rows(400))
-    hyperparameters: Hyperparameters = {"n_epochs": 50, "batch_size": 1}
+    hyperparameters: Hyperparameters = {"n_epochs": 8, "batch_size": 1}
     with Sandbox(settings) as sandbox, connect(sandbox, strict=False) as client:
         file = upload(client, rows)
         job = client.fine_tuning.jobs.create(

@@ -44,7 +44,7 @@ def command(
     It needs no key, no network and no money. Its models are sandbox-small and sandbox-large;
     gpt-4o-mini and gpt-4o are other names for them.
     """
-    if importlib.util.find_spec("uvicorn") is None or importlib.util.find_spec("sklearn") is None:
+    if importlib.util.find_spec("uvicorn") is None or importlib.util.find_spec("multipart") is None:
         raise MissingExtra("the sandbox is not installed: pip install 'pytest-finetune[sandbox]'")
     from pytest_finetune.sandbox.server import is_loopback, serve
     from pytest_finetune.sandbox.settings import ALIASES, Settings

@@ -18,7 +18,7 @@ from typing import Any
 from .faults import Fault
 from .settings import Settings
 
-_NEEDED = ("multipart", "sklearn", "starlette", "uvicorn")
+_NEEDED = ("httptools", "multipart", "starlette", "uvicorn")
 
 
 class SandboxError(Exception):

@@ -57,6 +57,8 @@ class Trainers:
                     self._idle.append(trainer)
                     return
                 yield Step(**message)
+                # Lines that are here already are read without a pause, in which the server would answer nobody.
+                await asyncio.sleep(0)
             raise FitFailed("The trainer crashed.")
         finally:
             if trainer not in self._idle:

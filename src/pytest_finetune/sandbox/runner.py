@@ -285,11 +285,12 @@ class Runner:
 
 def new_job(body: CreateJob, *, job_id: str, now: int) -> FineTuningJob:
     """The job that a request asks for, before anything has happened to it."""
-    method = body.method or Method(type="supervised", supervised=Supervised())
+    named = Supervised(hyperparameters=body.hyperparameters or _AUTO)
+    method = body.method or Method(type="supervised", supervised=named)
     if method.type == "dpo":
         asked: SupervisedHyperparameters = (method.dpo or Dpo()).hyperparameters
     else:
-        asked = (method.supervised or Supervised(hyperparameters=body.hyperparameters or _AUTO)).hyperparameters
+        asked = (method.supervised or named).hyperparameters
     return FineTuningJob(
         id=job_id,
         created_at=now,

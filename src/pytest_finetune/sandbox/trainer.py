@@ -20,7 +20,7 @@ from .learning import FittedModel, Hyperparameters, Step, UnlearnableFile, fit
 from .settings import Size
 from .training_file import read_rows
 
-LEARNER = 1
+LEARNER = 2
 """Raised when the same file would give another model; part of every fit's id."""
 
 KEPT_EPOCHS = 3

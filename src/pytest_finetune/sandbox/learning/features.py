@@ -1,8 +1,8 @@
 """What a model sees of a text: weighted n-grams of characters within words, and more of them in the large model.
 
 Term weights are ``(1 + log tf) * idf``, vectors have length one (Manning, Raghavan and Schütze, Introduction to
-Information Retrieval, 2008, section 6.4). Scikit-learn's ``TfidfVectorizer`` fits them; an answer needs one vector of
-a short text, for which its ``transform`` takes several times as long as ours.
+Information Retrieval, 2008, section 6.4): the vectors of scikit-learn's ``TfidfVectorizer``, whose import alone would
+take several times as long as all else that a sandbox does to start.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 Size = Literal["small", "large"]
 FloatArray: TypeAlias = npt.NDArray[np.float32]
@@ -97,10 +96,11 @@ class Vocabulary:
         unseen = log(1 + len(rows)) + 1
         if not any(rows):
             return cls(kind, known, weights, unseen)
-        fitted = TfidfVectorizer(analyzer=list, smooth_idf=False).fit(rows)
-        grams = fitted.get_feature_names_out().tolist()
+        rows_with = Counter(gram for row in rows for gram in set(row))
+        grams = sorted(rows_with)
         index = {**known, **{gram: place for place, gram in enumerate(grams, start=len(known))}}
-        return cls(kind, index, np.concatenate([weights, fitted.idf_.astype(np.float32)]), unseen)
+        idf = [log(len(rows) / rows_with[gram]) + 1 for gram in grams]
+        return cls(kind, index, np.concatenate([weights, np.array(idf, dtype=np.float32)]), unseen)
 
     def vector(self, inputs: Mapping[str, str]) -> Vector:
         """The vector of the input fields of a request."""

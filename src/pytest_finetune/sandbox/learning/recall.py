@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from math import log
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from . import schemas
-from .features import Query, Vocabulary, words
+from .features import IntArray, Query, Vector, Vocabulary, words
 from .linear import Progress
 from .prompts import Field
 from .sampling import BEST, Sampler
@@ -28,12 +27,14 @@ class Recall:
 
     Args:
         vocabulary: The words that count.
-        rows: The vectors of the training inputs, shape (rows, words).
+        vectors: The vectors of all training inputs, one after the other, shape (n,).
+        row_of: Whose input each weight is of, shape (n,).
         values: The value of each row.
     """
 
     vocabulary: Vocabulary
-    rows: csr_array
+    vectors: Vector
+    row_of: IntArray
     values: tuple[Value, ...]
 
     @classmethod
@@ -41,11 +42,10 @@ class Recall:
         """Remembers the rows."""
         vocabulary = Vocabulary.of("words", (words(" ".join(query.inputs.values())) for query in queries))
         vectors = [query.vector(vocabulary) for query in queries]
-        places = np.concatenate([vector.at for vector in vectors])
-        weights = np.concatenate([vector.by for vector in vectors])
-        ends = np.cumsum([0] + [len(vector.at) for vector in vectors])
-        shape = (len(queries), max(1, len(vocabulary.index)))
-        return cls(vocabulary, csr_array((weights, places, ends), shape=shape), tuple(values))
+        at = np.concatenate([vector.at for vector in vectors])
+        by = np.concatenate([vector.by for vector in vectors])
+        row_of = np.repeat(np.arange(len(vectors), dtype=np.int32), [len(vector.at) for vector in vectors])
+        return cls(vocabulary, Vector(at, by), row_of, tuple(values))
 
     def answer(self, query: Query, field: Field, sampler: Sampler) -> Value:
         """The nearest row's value; above temperature 0, that of a row nearby."""
@@ -58,9 +58,11 @@ class Recall:
 
     def _nearest(self, query: Query, sampler: Sampler) -> Value:
         at, by = query.vector(self.vocabulary)
-        dense = np.zeros(self.rows.shape[1], dtype=np.float32)
+        dense = np.zeros(len(self.vocabulary.index), dtype=np.float32)
         dense[at] = by
-        return self.values[sampler.pick((_CERTAINTY * (self.rows @ dense)).astype(np.float32))]
+        shared = self.vectors.by * dense[self.vectors.at]
+        likeness = np.bincount(self.row_of, weights=shared, minlength=len(self.values))
+        return self.values[sampler.pick((_CERTAINTY * likeness).astype(np.float32))]
 
     def suits(self, field: Field) -> bool:
         """Whether the field accepts what is remembered."""

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array
 
 from .choice import Choice
-from .features import Size, Vocabulary
+from .features import Size, Vector, Vocabulary
 from .fitting import Head, Knowledge
 from .linear import Softmax
 from .recall import Recall
@@ -66,8 +65,8 @@ def _pack(head: Head, arrays: _Arrays, vocabularies: dict[int, str]) -> dict[str
     packed = {"vocabulary": _pack_vocabulary(head.vocabulary, arrays, vocabularies)}
     if isinstance(head, Choice):
         return packed | {"kind": "choice", "keys": head.keys, **_pack_softmax(head.softmax, arrays)}
-    arrays |= {f"{own}.data": head.rows.data, f"{own}.at": head.rows.indices, f"{own}.ends": head.rows.indptr}
-    return packed | {"kind": "recall", "rows": own, "shape": head.rows.shape, "values": head.values}
+    arrays |= {f"{own}.at": head.vectors.at, f"{own}.by": head.vectors.by, f"{own}.row_of": head.row_of}
+    return packed | {"kind": "recall", "rows": own, "values": head.values}
 
 
 def _unpack(packed: Mapping[str, Any], arrays: _Arrays, vocabularies: dict[str, Vocabulary]) -> Head:
@@ -80,9 +79,8 @@ def _unpack(packed: Mapping[str, Any], arrays: _Arrays, vocabularies: dict[str, 
         vocabularies[name] = _unpack_vocabulary(name, arrays)
     if packed["kind"] == "choice":
         return Choice(vocabularies[name], tuple(packed["keys"]), _unpack_softmax(packed, arrays))
-    parts = tuple(arrays[f"{packed['rows']}.{part}"] for part in ("data", "at", "ends"))
-    rows = csr_array(parts, shape=tuple(packed["shape"]))
-    return Recall(vocabularies[name], rows, tuple(packed["values"]))
+    at, by, row_of = (arrays[f"{packed['rows']}.{part}"] for part in ("at", "by", "row_of"))
+    return Recall(vocabularies[name], Vector(at, by), row_of, tuple(packed["values"]))
 
 
 def _pack_softmax(softmax: Softmax, arrays: _Arrays) -> dict[str, str]:
