@@ -30,83 +30,70 @@ INI = {
 }
 
 
-def declare(parser: pytest.Parser) -> None:
-    """Declare the options and ini keys; nothing else happens here."""
-    group = parser.getgroup("finetune", "fine-tuned models (pytest-finetune)")
-    group.addoption(
-        "--finetune-models",
-        action="append",
-        metavar="LOCK",
-        dest="ft_models",
-        help="Evaluate the models that LOCK pins and judge every claim on them.",
-    )
-    group.addoption(
-        "--ft-retrain",
-        action="store_true",
-        dest="ft_retrain",
-        help="Build the stages of every claimed task anew, gate them, and lock those that hold.",
-    )
-    group.addoption(
-        "--ft-task",
-        action="append",
-        metavar="NAME",
-        dest="ft_task",
-        help="With --ft-retrain: build only this task (repeatable).",
-    )
-    group.addoption(
-        "--ft-endpoint",
-        metavar="NAME",
-        dest="ft_endpoint",
-        help="With --ft-retrain: build on this endpoint, whatever the tasks name.",
-    )
-    group.addoption(
-        "--ft-inconclusive",
-        choices=("observed", "fail", "warn"),
-        dest="ft_inconclusive",
-        help="What an inconclusive claim does: settle it as observed, fail it, or only warn.",
-    )
-    group.addoption(
-        "--ft-concurrency",
-        type=int,
-        metavar="N",
-        dest="ft_concurrency",
-        help="How many calls are in flight at once (default: 32).",
-    )
-    group.addoption(
-        "--ft-max-cost",
-        type=float,
-        metavar="DOLLARS",
-        dest="ft_max_cost",
-        help="Stop asking before the run costs more than this; what was answered is kept.",
-    )
-    group.addoption(
-        "--ft-offline",
-        action="store_true",
-        dest="ft_offline",
-        help="Ask nothing: judge the rows that are recorded, in the store or beside the lock. Needs no key.",
-    )
-    group.addoption(
-        "--ft-stop-early",
-        action="store_true",
-        dest="ft_stop_early",
-        help="Evaluate no more rows than it takes to decide every claim, at the same error rates.",
-    )
-    group.addoption(
-        "--ft-shard",
-        type=_shard,
-        metavar="K/N",
-        dest="ft_shard",
-        help="Evaluate share K of N of the rows and judge nothing; join the stores with pytest-finetune merge.",
-    )
-    for name, (kind, text) in INI.items():
-        parser.addini(f"ft_{name}", text, type=kind, default=None)  # type: ignore[arg-type]  # one of pytest's kinds
-
-
 def _shard(text: str) -> tuple[int, int]:
     number, _, of = text.partition("/")
     if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
         raise argparse.ArgumentTypeError(f"{text!r} is no share: write K/N with 1 <= K <= N, such as 2/4")
     return int(number), int(of)
+
+
+MODELS = "--finetune-models"
+OPTIONS: dict[str, dict[str, Any]] = {
+    MODELS: {
+        "action": "append",
+        "metavar": "LOCK",
+        "help": "Evaluate the models that LOCK pins and judge every claim on them.",
+    },
+    "--ft-retrain": {
+        "action": "store_true",
+        "help": "Build the stages of every claimed task anew, gate them, and lock those that hold.",
+    },
+    "--ft-task": {
+        "action": "append",
+        "metavar": "NAME",
+        "help": "With --ft-retrain: build only this task (repeatable).",
+    },
+    "--ft-endpoint": {
+        "metavar": "NAME",
+        "help": "With --ft-retrain: build on this endpoint, whatever the tasks name.",
+    },
+    "--ft-inconclusive": {
+        "choices": ("observed", "fail", "warn"),
+        "help": "What an inconclusive claim does: settle it as observed, fail it, or only warn.",
+    },
+    "--ft-concurrency": {
+        "type": int,
+        "metavar": "N",
+        "help": "How many calls are in flight at once (default: 32).",
+    },
+    "--ft-max-cost": {
+        "type": float,
+        "metavar": "DOLLARS",
+        "help": "Stop asking before the run costs more than this; what was answered is kept.",
+    },
+    "--ft-offline": {
+        "action": "store_true",
+        "help": "Ask nothing: judge the rows that are recorded, in the store or beside the lock. Needs no key.",
+    },
+    "--ft-stop-early": {
+        "action": "store_true",
+        "help": "Evaluate no more rows than it takes to decide every claim, at the same error rates.",
+    },
+    "--ft-shard": {
+        "type": _shard,
+        "metavar": "K/N",
+        "help": "Evaluate share K of N of the rows and judge nothing; join the stores with pytest-finetune merge.",
+    },
+}
+
+
+def declare(parser: pytest.Parser) -> None:
+    """Declare the options and ini keys; nothing else happens here."""
+    group = parser.getgroup("finetune", "fine-tuned models (pytest-finetune)")
+    for name, settings in OPTIONS.items():
+        group.addoption(name, dest="ft_models" if name == MODELS else name[2:].replace("-", "_"), **settings)
+    for name, (kind, text) in INI.items():
+        parser.addini(f"ft_{name}", text, type=kind, default=None)  # type: ignore[arg-type]  # one of pytest's kinds
 
 
 def is_asked_for(config: pytest.Config) -> bool:

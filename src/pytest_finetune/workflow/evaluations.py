@@ -231,13 +231,16 @@ class Evaluations:
     def _on(self, bench: Bench) -> list[Expected]:
         return [(scoped, policy) for scoped, policy in self.expected if bench_of(scoped) == bench]
 
-    def _as_judged(self, scoped: ScopedClaim, policy: Policy) -> Policy:
-        """With the alpha that the gate spends: rows that decide at a larger one would not do."""
+    def uses(self, scoped: ScopedClaim) -> int:
+        """Which candidate this is of those that these rows have judged: reruns and workers count once."""
+        candidate = self.candidate(scoped)
+        return 1 if candidate is None else self.evaluator.store.count_candidate(*candidate)
+
+    def spent(self, scoped: ScopedClaim, policy: Policy) -> Policy:
+        """The policy with the alpha that is left for this candidate, where the settings spend it."""
         if not self.settings.spend_alpha:
             return policy
-        candidate = self.candidate(scoped)
-        uses = 1 if candidate is None else self.evaluator.store.count_candidate(*candidate)
-        return replace(policy, alpha=stats.spent_alpha(policy.alpha, uses))
+        return replace(policy, alpha=stats.spent_alpha(policy.alpha, self.uses(scoped)))
 
     def _extent(self, bench: Bench, stage: str) -> Extent:
         """What the most demanding claim on a stage wants; all rows, once, of a stage that none is about."""
@@ -253,7 +256,7 @@ class Evaluations:
         lacking = sorted(stage for stage in stages if (bench, stage) not in self._rows)
         ask = partial(self._ask, bench, held)
         if self.settings.stop_early:
-            claims = [(scoped, self._as_judged(scoped, policy)) for scoped, policy in self._on(bench)]
+            claims = [(scoped, self.spent(scoped, policy)) for scoped, policy in self._on(bench)]
             lockstep = Lockstep(claims, held.rows, lacking)
             found = lockstep.run(ask)
             self._seen |= lockstep.seen

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pytest_finetune.core import stats
 from pytest_finetune.core.claims import LOCKED, Reading, ScopedClaim
 from pytest_finetune.core.evidence import check_evidence, check_metric, pair_rows, remarks
 from pytest_finetune.core.gate import judge, settle
@@ -16,7 +15,6 @@ from pytest_finetune.core.results import Flip, Result
 from pytest_finetune.dataset import DataRow
 from pytest_finetune.lock.artifacts import Artifacts
 from pytest_finetune.lock.model import Lock
-from pytest_finetune.store import Store
 from pytest_finetune.workflow.evaluations import Evaluations, bench_of, stages_of
 
 SHOWN_FLIPS = 10
@@ -34,15 +32,11 @@ class Gate:
         evaluations: The rows.
         accepted: What ``locked`` compares with: the lock as it was before this run.
         artifacts: The files beside it.
-        store: Where it is counted how many candidates a set of rows has judged.
-        spend_alpha: Whether later candidates are judged more strictly.
     """
 
     evaluations: Evaluations
     accepted: Lock
     artifacts: Artifacts
-    store: Store
-    spend_alpha: bool = False
 
     def evidence(self, scoped: ScopedClaim) -> Evidence:
         """The paired rows that a claim looks at.
@@ -84,8 +78,7 @@ class Gate:
         Raises:
             FinetuneError: As `evidence` does.
         """
-        uses = self._uses(scoped)
-        spent = replace(policy, alpha=stats.spent_alpha(policy.alpha, uses)) if self.spend_alpha else policy
+        spent = self.evaluations.spent(scoped, policy)
         evidence = self.evidence(scoped)
         verdict = judge(scoped.claim, evidence, spent)
         bench = bench_of(scoped)
@@ -99,7 +92,7 @@ class Gate:
             scores=tuple(self.evaluations.score(bench, stage) for stage in stages_of(scoped.claim)),
             flips=self.flips(scoped)[:SHOWN_FLIPS],
             remarks=(*remarks(scoped.claim, evidence), *self._without_leaks(scoped, evidence, spent)),
-            uses=uses,
+            uses=self.evaluations.uses(scoped),
         )
 
     def _without_leaks(self, scoped: ScopedClaim, evidence: Evidence, policy: Policy) -> tuple[str, ...]:
@@ -169,11 +162,6 @@ class Gate:
         pinned = self.evaluations.stage(bench_of(scoped), side.stage)
         program = pinned.entry.artifacts.program if scoped.claim.uses_locked else pinned.program_state
         return pinned.entry.model, program
-
-    def _uses(self, scoped: ScopedClaim) -> int:
-        """Which candidate this is of those that these rows have judged: reruns and workers count once."""
-        candidate = self.evaluations.candidate(scoped)
-        return 1 if candidate is None else self.store.count_candidate(*candidate)
 
 
 def _flip(row: DataRow, before: Row, after: Row, difference: float) -> Flip:

@@ -141,9 +141,7 @@ class Run:
     @cached_property
     def gate(self) -> Gate:
         """Judges claims: on the candidate if one was built in this run, else on the lock."""
-        return Gate(
-            self.evaluations, self.accepted, self.artifacts, self.store, spend_alpha=self.settings.spend_alpha
-        )
+        return Gate(self.evaluations, self.accepted, self.artifacts)
 
     @cached_property
     def evaluations(self) -> Evaluations:
