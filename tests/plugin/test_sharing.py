@@ -55,6 +55,14 @@ def test_each_row_is_asked_once_by_any_number_of_processes(ours: Project, server
         assert server.request_counts()["total"] == 3 * ROWS, workers
 
 
+def test_a_claim_that_is_not_selected_asks_for_nothing(ours: Project, server: Sandbox) -> None:
+    for workers in ((), ("-n", "2")):
+        (ours.path / ".pytest-finetune" / "rows.sqlite").unlink()
+        server.forget_requests()
+        ours.gate("-q", "-k", "test_each and baseline", *workers).assert_outcomes(passed=1)
+        assert server.request_counts()["by_model"] == {"sandbox-small": ROWS}, workers
+
+
 def test_two_runs_at_once_share_one_store(ours: Project, server: Sandbox) -> None:
     (ours.path / ".pytest-finetune" / "rows.sqlite").unlink()
     server.forget_requests()

@@ -282,8 +282,7 @@ def gate(built: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
         run = Run(read_settings(built.path, options={"models": [str(built.lock)]}, environment={}))
         runs.append(run)
         run.check()
-        for claim in LADDER:
-            run.expect(claim, POLICY)
+        run.expect((claim, POLICY) for claim in LADDER)
         return [run.gate.judge(claim, POLICY) for claim in LADDER]
 
     yield judge

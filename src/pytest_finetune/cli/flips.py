@@ -45,7 +45,8 @@ def command(
     with _offline(root.resolve(), lock) as run:
         wanted = [ScopedClaim(task, each, Scope(on, max_rows=max_rows)) for each in claims]
         for scoped in wanted:
-            run.expect(scoped, Policy())
+            run.check_claim(scoped)
+        run.expect((scoped, Policy()) for scoped in wanted)
         for scoped in wanted:
             for line in _shown(scoped, _flips(run, scoped), limit):
                 click.echo(line)

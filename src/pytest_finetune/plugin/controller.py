@@ -91,8 +91,7 @@ class Controller:
             self._told = True
             for doubt in self.session.claims.doubts:
                 self._say(doubt)
-            for scoped, policy in self.session.claims.expected:
-                self.session.run.expect(scoped, policy)
+            self.session.run.expect(self.session.claims.expected)
         self._train(node.config.pluginmanager.getplugin("session"))
         self.session.share_sandbox()
 

@@ -101,7 +101,8 @@ class FinetuneSession:
             if self.enabled:
                 settings = self.run.settings
                 for _, gated in claims:
-                    self.run.expect(gated.scoped(settings), gated.policy(settings))
+                    self.run.check_claim(gated.scoped(settings))
+                    gated.policy(settings)  # refuses a margin or an alpha that is none
         except FinetuneError as error:
             raise pytest.Collector.CollectError(f"{metafunc.definition.nodeid}: {error}") from None
         metafunc.fixturenames.append(PARAMETER)
@@ -125,6 +126,7 @@ class FinetuneSession:
         if self.enabled:
             settings = self.run.settings
             self.claims.expected = [(gated.scoped(settings), gated.policy(settings)) for gated in claims.values()]
+            self.run.expect(self.claims.expected)
             self.claims.doubts = self._doubts()
         self.claims.incomplete |= {task for node_id, task in self._found.items() if node_id not in self.claims.tasks}
         if "ft_handover" in self._shared:

@@ -173,8 +173,12 @@ class Run:
         self.accepted  # noqa: B018  # read, so that it is refused once, and not for each test
         self.tasks  # noqa: B018  # likewise
 
-    def expect(self, scoped: ScopedClaim, policy: Policy) -> None:
-        """Say that a claim will be judged, and refuse at once what cannot be.
+    def expect(self, claims: Iterable[Expected]) -> None:
+        """Say which claims will be judged: what others would need is not asked for."""
+        self._expected.extend(claims)
+
+    def check_claim(self, scoped: ScopedClaim) -> None:
+        """Refuse a claim that cannot be judged, before anything is asked.
 
         Raises:
             UsageError: If there is no such task, or it has no such stage, suite or field.
@@ -186,7 +190,6 @@ class Run:
         if not self.retrain:
             entries = [self.accepted.entry(task.id, stage) for stage in claim.stages]
             self.check_prices(task, [entry.model for entry in entries])
-        self._expected.append((scoped, policy))
 
     def check_prices(self, task: Task, models: Sequence[str]) -> None:
         """Refuse a cap where a price is unknown, before anything is asked."""
