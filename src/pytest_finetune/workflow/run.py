@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from pytest_finetune.core.claims import ScopedClaim, parse
-from pytest_finetune.core.records import Policy, Scope
+from pytest_finetune.core.records import Scope
 from pytest_finetune.endpoints import SANDBOX, Endpoint
 from pytest_finetune.errors import LockError, UsageError
 from pytest_finetune.evaluate import Progress
