@@ -99,13 +99,16 @@ def _plain_object(value: Any) -> Any:
     )
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def canonical_json(value: object) -> bytes:
     """Write ``value`` as JSON that is the same bytes wherever it is written.
 
     Raises:
         UsageError: where ``plain`` does, and for text that UTF-8 cannot hold (half of a surrogate pair).
     """
-    text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    text = _CANONICAL.encode(plain(value))
     try:
         return text.encode()
     except UnicodeEncodeError as error:

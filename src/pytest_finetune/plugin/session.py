@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -71,6 +72,8 @@ class FinetuneSession:
             self.run.check()
         except FinetuneError as error:
             raise pytest.UsageError(str(error)) from None
+        # All that is imported by now stays, DSPy above all: no collection, pytest's last ones included, need walk it.
+        gc.freeze()
         if not self._shared:
             self.config.pluginmanager.register(Controller(self), "finetune-controller")
 
