@@ -44,7 +44,9 @@ def run(built: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
 def leaks_in(run: Run, stage: str) -> Leaks:
     task = run.tasks["tickets"]
     entry = read_lock(run.settings.lock).entry("tickets", stage)
-    return leaks_of(task, pinned_stage(task, entry, run.endpoint(task), run.artifacts), run.artifacts)
+    return leaks_of(
+        task.dataset.rows("test"), pinned_stage(task, entry, run.endpoint(task), run.artifacts), run.artifacts
+    )
 
 
 def repin(run: Run, stage: str, **refs: str) -> None:
@@ -172,7 +174,7 @@ def leaks_of_stage(
     )
     facts = facts_of(task, FINETUNED, task.program(), HERE)
     entry = Entry(**facts.model_dump(), model="ft:m:1", artifacts=refs)
-    return leaks_of(task, pinned_stage(task, entry, HERE, artifacts), artifacts)
+    return leaks_of(task.dataset.rows("test"), pinned_stage(task, entry, HERE, artifacts), artifacts)
 
 
 def training_file(task: Task, *calls: Call) -> bytes:

@@ -10,8 +10,8 @@ from tests.conftest import Project, make_rows
 from tests.workflow.gating import ALL, Gating, claim
 
 from pytest_finetune.core.records import Inconclusive, Method, Outcome, Policy, Row
-from pytest_finetune.errors import UsageError
-from pytest_finetune.lock import Artifacts, read_lock
+from pytest_finetune.errors import DriftError, EvidenceError, NotEvaluated, UsageError
+from pytest_finetune.lock import Artifacts, Lock, read_lock
 from pytest_finetune.workflow.accept import accept
 from pytest_finetune.workflow.evaluations import Bench
 from pytest_finetune.workflow.gate import NothingAccepted
@@ -115,7 +115,7 @@ def test_the_rows_of_suites_are_locked_and_compared_one_by_one(gating: Gating) -
     lock = read_lock(gating.project.lock)
     assert list(lock.entry("tickets", "finetuned").artifacts.suites) == ["account"]
     assert not lock.entry("tickets", "baseline").artifacts.suites
-    ref = lock.entry("tickets", "finetuned").artifacts.suites["account"]
+    ref = lock.entry("tickets", "finetuned").artifacts.suites["account"].rows
     accepted = Artifacts.beside(gating.project.lock).get_rows(ref, "finetuned")
     asked = answers(gating, "account", "finetuned")
     assert {(row.row_id, row.output, row.score) for row in accepted} == {
@@ -154,6 +154,54 @@ def test_offline_the_rows_of_a_suite_come_from_the_lock(gating: Gating) -> None:
     gating.forget_rows()
     offline = gating.judge(on_suite, offline=True)
     assert offline[0].verdict == online[0].verdict
+
+
+def test_accepted_rows_of_a_suite_count_only_while_its_metric_program_and_data_stay(gating: Gating) -> None:
+    write_suites(gating.project)
+    at_least, as_before = claim("finetuned >= 0.01", suite="tone"), claim("finetuned >= locked", suite="tone")
+    with gating.run(at_least, as_before, retrain=True) as run:
+        accept(run, "tickets", [])
+    gating.forget_rows()
+    gating.project.edit("finetune_tasks.py", 'prediction.polite == "no"', 'prediction.polite != "no"')
+    with pytest.raises(NotEvaluated, match=f"{ON_TONE} of {ON_TONE} rows of stage 'finetuned' .* are not recorded"):
+        gating.judge(at_least, offline=True)
+    changed = "the metric changed since stage 'finetuned' of task 'tickets' on suite 'tone' was accepted"
+    with pytest.raises(DriftError, match=f"{changed}.*pytest --ft-retrain --ft-task tickets"):
+        gating.judge(as_before)
+    gating.project.edit("finetune_tasks.py", "Say whether the message is polite.", "Is it polite?")
+    with pytest.raises(DriftError, match="the metric and program changed"):
+        gating.judge(as_before)
+
+
+def test_a_candidate_is_not_compared_with_what_another_metric_scored(gating: Gating) -> None:
+    as_before = claim("finetuned >= locked")
+    gating.judge(as_before)
+    entry = read_lock(gating.project.lock).entry("tickets", "finetuned")
+    of_another = entry.fingerprints.model_copy(update={"metric": "0" * 64})
+    with gating.run(as_before, retrain=True) as run:
+        run.accepted = Lock(model=(entry.model_copy(update={"fingerprints": of_another}),))
+        with pytest.raises(NothingAccepted, match="the metric changed since stage 'finetuned' of task 'tickets' was"):
+            run.gate.judge(*as_before)
+
+
+def test_a_suite_may_have_few_rows(gating: Gating) -> None:
+    write_suites(gating.project)
+    rows = (gating.project.path / "tone.jsonl").read_text().splitlines()[:12]
+    gating.project.write("tone.jsonl", "\n".join(rows) + "\n")
+    (result,) = gating.judge(claim("finetuned >= 0.01", suite="tone"))
+    assert result.verdict.n == 12
+
+
+def test_a_row_of_a_suite_that_the_model_was_trained_on_is_refused(gating: Gating) -> None:
+    write_suites(gating.project)
+    with gating.run() as run:
+        seen = [row.fields for row in run.tasks["tickets"].dataset.rows("train")[:10]]
+    rows = [*make_rows(11, test=40), *seen]
+    gating.project.write("account.jsonl", "".join(f"{json.dumps({**row, 'split': 'test'})}\n" for row in rows))
+    with pytest.raises(
+        EvidenceError, match=r"suite 'account' of task 'tickets': [1-9]0? of 50 rows were used to build"
+    ):
+        gating.judge(claim("finetuned >= baseline", suite="account"))
 
 
 def test_repeats_are_asked_one_by_one_averaged_and_kept(gating: Gating) -> None:

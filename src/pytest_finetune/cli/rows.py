@@ -18,6 +18,7 @@ from click.core import ParameterSource
 
 from pytest_finetune.core.records import RowState
 from pytest_finetune.errors import UsageError
+from pytest_finetune.reports.figures import printable
 
 if TYPE_CHECKING:
     from pytest_finetune.store.browse import Browser, KeptRow, Selection
@@ -196,12 +197,7 @@ def _cells(row: KeptRow) -> dict[str, str]:
         "served by": "" if row.served_model in {None, row.model} else str(row.served_model),
         "error or output": text[:_LONGEST],
     }
-    return {name: _printable(cell) for name, cell in cells.items()}
-
-
-def _printable(text: str) -> str:
-    """The text on one line, without what would steer the terminal."""
-    return "".join(character if character.isprintable() else " " for character in text)
+    return {name: printable(cell) for name, cell in cells.items()}
 
 
 def _table(rows: Sequence[dict[str, str]]) -> Iterator[str]:

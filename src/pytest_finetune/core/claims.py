@@ -29,6 +29,7 @@ from pytest_finetune.errors import ClaimError
 
 LOCKED = "locked"
 LADDER = ("baseline", "prompt_optimized", "finetuned")
+LADDER_MARGIN = 0.02  # where none is set
 
 _PERCENTILE = re.compile(r"_p[1-9]\d?$")
 

@@ -155,7 +155,8 @@ class _Case:
         a, b = _factors(self.claim)
         left, right = [a * pair.left for pair in self.pairs], [pair.right for pair in self.pairs]
         sign = _sign(self.claim)
-        found = stats.quantile_difference(left, right, share, factor=b, d0=-sign * self.margin, alpha=self.alpha)
+        d0, groups = -sign * self.margin, self.groups
+        found = stats.quantile_difference(left, right, share, groups, factor=b, d0=d0, alpha=self.alpha)
         if sign > 0:
             return found
         return stats.Decision(found.below, found.above, -found.upper, -found.lower, found.p_below, found.p_above)

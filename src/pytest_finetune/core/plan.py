@@ -13,9 +13,6 @@ from pytest_finetune.core import stats
 from pytest_finetune.core.evidence import MIN_ROWS
 from pytest_finetune.core.records import Evidence
 
-MARGIN = 0.02
-"""That of a ladder, where none is set."""
-
 MARGINS = (0.01, 0.02, 0.05)
 GUESSES = (0.1, 0.2, 0.35)
 """Shares of rows on which two stages may differ, where no recorded rows tell it."""

@@ -153,7 +153,7 @@ class Dataset:
             DatasetError: with everything that is wrong.
         """
         literals = literals or {}
-        rows, problems = self._loaded.rows, list(self._loaded.problems)
+        rows, problems = self._loaded.rows, [*self._loaded.problems, *self._loaded.empty_splits]
         problems += missing_fields(rows, dict.fromkeys([*fields, *literals]))
         for field, allowed in literals.items():
             problems += literal_problems(rows, field, allowed, self.source.name)
@@ -169,6 +169,9 @@ class Dataset:
         """
         if split not in (*SPLITS, ALL):
             raise UsageError(f"{split!r} is not a split: use train, dev, test or all")
+        problems = [*self._loaded.problems, *(() if split == ALL else self._loaded.empty_splits)]
+        if problems:
+            raise dataset_error(problems)
         return self._splits[split]
 
     def fingerprint(self, split: str) -> str:
@@ -196,8 +199,6 @@ class Dataset:
 
     @cached_property
     def _splits(self) -> dict[str, tuple[DataRow, ...]]:
-        if self._loaded.problems:
-            raise dataset_error(self._loaded.problems)
         return {
             split: self.placement.ordered([row for row in self._loaded.rows if row.split == split])
             for split in SPLITS

@@ -27,10 +27,17 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What came of reading a dataset once: rows that may be used, unless there are problems."""
+    """What came of reading a dataset once: rows that may be used, unless there are problems.
+
+    Attributes:
+        rows: All rows, each in its split.
+        problems: What is wrong with them.
+        empty_splits: What is wrong with the splits; a suite, of which all rows are asked, may be too small for them.
+    """
 
     rows: tuple[DataRow, ...]
     problems: tuple[Problem, ...]
+    empty_splits: tuple[Problem, ...]
 
 
 def load(items: Iterable[Record | Problem], columns: Columns, placement: Placement, name: str) -> Loaded:
@@ -56,8 +63,9 @@ def load(items: Iterable[Record | Problem], columns: Columns, placement: Placeme
     if named and all(row.split != "dev" for row in rows):
         rows = placement.with_dev(rows)
     problems += _duplicates(rows) or _leaks(rows)
-    problems += [] if problems else _empty_splits(rows, named, name)
-    return Loaded(tuple(rows if columns.label else _with_inferred_label(rows, columns)), tuple(problems))
+    empty = [] if problems else _empty_splits(rows, named, name)
+    rows = rows if columns.label else _with_inferred_label(rows, columns)
+    return Loaded(tuple(rows), tuple(problems), tuple(empty))
 
 
 # --- one row ------------------------------------------------------------------------------------------------

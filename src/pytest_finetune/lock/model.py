@@ -112,13 +112,29 @@ class Facts(_Table):
     params: Settings = {}
 
 
+class ScoredRows(_Table):
+    """Accepted rows, and what decided their scores.
+
+    Attributes:
+        rows: one line for each row: what was answered, and its score.
+        data: of the rows that were asked.
+        metric: of what scored them.
+        program: of the suite's own program; None where the stage's program was asked.
+    """
+
+    rows: ArtifactRef
+    data: Fingerprint
+    metric: Fingerprint
+    program: Fingerprint | None = None
+
+
 class ArtifactRefs(_Table):
     """The files beside the lock that belong to an entry.
 
     Attributes:
         program: the state of the program: instructions and demonstrations.
         rows: one line for each test row: what was answered, and its score.
-        suites: the same for the rows of each of the task's suites that a claim looked at.
+        suites: the rows of each of the task's suites that a claim looked at.
         training: the file that was trained on.
         training_rows: how many rows that file has.
     """
@@ -127,12 +143,12 @@ class ArtifactRefs(_Table):
     rows: ArtifactRef | None = None
     training: ArtifactRef | None = None
     training_rows: int | None = Field(default=None, ge=0)
-    suites: Mapping[str, ArtifactRef] = Field(default_factory=dict)
+    suites: Mapping[str, ScoredRows] = Field(default_factory=dict)
 
     def refs(self) -> tuple[str, ...]:
         """All of them."""
         single = (self.program, self.rows, self.training)
-        return (*(ref for ref in single if ref is not None), *self.suites.values())
+        return (*(ref for ref in single if ref is not None), *(suite.rows for suite in self.suites.values()))
 
 
 class Score(_Table):

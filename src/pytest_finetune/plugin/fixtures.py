@@ -102,7 +102,7 @@ def ft_finetuned(_ft_run: Run, ft_task: Task) -> dspy.Module:
 
 @pytest.fixture
 def ft_scores(request: pytest.FixtureRequest, _ft_run: Run, ft_task: Task) -> Mapping[str, StageScore]:
-    """How the stages of the test's own claim did on the test rows: ``ft_scores["finetuned"].mean``.
+    """How the stages of the test's own claim did on the rows that it is about: ``ft_scores["finetuned"].mean``.
 
     A score has ``mean``, ``lower`` and ``upper`` (its 95 % interval), ``n``, ``format_errors``, ``errors`` and the
     ``model`` that answered.
@@ -111,8 +111,10 @@ def ft_scores(request: pytest.FixtureRequest, _ft_run: Run, ft_task: Task) -> Ma
     from pytest_finetune.workflow.evaluations import Bench, stages_of
 
     gated = claim_of(request.node)
-    stages = () if gated is None else stages_of(gated.claim)
-    return {stage: _ft_run.evaluations.score(Bench(ft_task.id), stage) for stage in stages}
+    if gated is None:
+        return {}
+    bench = Bench(ft_task.id, gated.on)
+    return {stage: _ft_run.evaluations.score(bench, stage) for stage in stages_of(gated.claim)}
 
 
 @pytest.fixture(scope="session")

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from pytest_finetune.core.claims import Claim, ScopedClaim, ladder, parse
+from pytest_finetune.core.claims import LADDER_MARGIN, Claim, ScopedClaim, ladder, parse
 from pytest_finetune.core.records import Inconclusive, Policy, Scope, Tier
 from pytest_finetune.errors import ClaimError, UsageError
 
 if TYPE_CHECKING:
     from pytest_finetune.workflow.settings import Settings
-
-LADDER_MARGIN = 0.02
 
 
 @dataclass(frozen=True)

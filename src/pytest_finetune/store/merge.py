@@ -54,6 +54,10 @@ _STEPS = (
         WHERE {_CALL_ORDER.format("theirs")} < {_CALL_ORDER.format("ours")}
     )""",  # noqa: S608  # all are constants
     f"INSERT OR IGNORE INTO main.call ({_CALL}) SELECT {_CALL} FROM other.call",  # noqa: S608  # all are constants
+    """
+    INSERT INTO main.candidate (rows, candidate, number)
+    SELECT rows, candidate, number FROM other.candidate WHERE true
+    ON CONFLICT (rows, candidate) DO UPDATE SET number = max(number, excluded.number)""",
 )
 
 
@@ -76,7 +80,8 @@ def merge(into: Path, sources: Sequence[Path], *, text: StoredText = StoredText.
     """Take the rows and the recorded calls of other stores into one.
 
     An answer is kept rather than an error; of two answers the one that was asked for earlier, then the smaller.
-    Scores come with the answer that is kept. What is being asked for at the moment, and what was spent, is left out.
+    Scores come with the answer that is kept. Candidates that were judged anywhere count; each keeps its number. What
+    is being asked for at the moment, and what was spent, is left out.
 
     Args:
         into: The store, which is made if it is not there.

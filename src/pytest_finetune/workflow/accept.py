@@ -9,6 +9,7 @@ from pytest_finetune.lock.file import update_lock
 from pytest_finetune.lock.model import Entry, Score, SettledClaim
 from pytest_finetune.workflow.evaluations import Bench
 from pytest_finetune.workflow.run import Run
+from pytest_finetune.workflow.stages import scored_rows
 
 
 def accept(run: Run, task: str, results: Sequence[Result]) -> list[str]:
@@ -30,10 +31,13 @@ def accept(run: Run, task: str, results: Sequence[Result]) -> list[str]:
 
 def _scored(run: Run, entry: Entry, results: Sequence[Result]) -> Entry:
     """The entry with its rows, its score, and the claims that are about it."""
-    bench = Bench(entry.task)
+    bench, task = Bench(entry.task), run.tasks[entry.task]
     rows, score = run.evaluations.rows(bench, entry.stage), run.evaluations.score(bench, entry.stage)
     suites = {
-        suite: run.artifacts.put_rows(run.evaluations.rows(Bench(entry.task, suite), entry.stage))
+        suite: scored_rows(
+            task.held_out(suite),
+            run.artifacts.put_rows(run.evaluations.rows(Bench(entry.task, suite), entry.stage)),
+        )
         for suite in run.evaluations.suites(entry.task, entry.stage)
     }
     about = [result for result in results if entry.stage in {score.stage for score in result.scores}]

@@ -77,8 +77,8 @@ class Evaluations:
     expected: Sequence[Expected] = ()
     _rows: dict[tuple[Bench, str], StageRows] = field(default_factory=dict)
     _seen: dict[ScopedClaim, int] = field(default_factory=dict)
-    _leaks: dict[tuple[str, str], Leaks] = field(default_factory=dict)
-    _written: dict[str, Written] = field(default_factory=dict)
+    _leaks: dict[tuple[Bench, str], Leaks] = field(default_factory=dict)
+    _written: dict[Bench, Written] = field(default_factory=dict)
 
     def rows(self, bench: Bench, stage: str) -> tuple[Row, ...]:
         """The rows of a stage, in salted hash order; asked of its endpoint where the store lacks them.
@@ -134,22 +134,19 @@ class Evaluations:
         return len(rows)
 
     def near_leaks(self, bench: Bench, stages: Sequence[str]) -> frozenset[str]:
-        """Test rows that are near to what these stages were built from; a suite is none of their business.
+        """The rows that are near to what these stages were built from.
 
         Raises:
             EvidenceError: If a row is exactly what a stage was built from, or too many are near.
         """
-        if bench.suite is not None:
-            return frozenset()
         task = self.tasks[bench.task]
         for name in stages:
-            if (bench.task, name) not in self._leaks:
-                pinned = self.pinning.stage(task, name)
-                self._leaks[bench.task, name] = leaks_of(
-                    task, pinned, self.pinning.artifacts, self._written.setdefault(task.id, {})
-                )
-        found = {name: self._leaks[bench.task, name] for name in stages}
-        return check_leaks(task, found, self.settings.max_near_leaks)
+            if (bench, name) not in self._leaks:
+                pinned, written = self.pinning.stage(task, name), self._written.setdefault(bench, {})
+                rows = task.held_out(bench.suite).rows
+                self._leaks[bench, name] = leaks_of(rows, pinned, self.pinning.artifacts, written)
+        found = {name: self._leaks[bench, name] for name in stages}
+        return check_leaks(task, found, self.settings.max_near_leaks, bench.suite)
 
     def seen(self, scoped: ScopedClaim) -> int | None:
         """How many rows a claim was decided on, where the run may stop early; ``None`` where it may not."""

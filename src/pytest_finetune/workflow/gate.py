@@ -13,9 +13,11 @@ from pytest_finetune.core.gate import judge, settle
 from pytest_finetune.core.records import Evidence, Policy, Row
 from pytest_finetune.core.results import Flip, Result
 from pytest_finetune.dataset import DataRow
+from pytest_finetune.errors import DriftError
 from pytest_finetune.lock.artifacts import Artifacts
 from pytest_finetune.lock.model import Lock
 from pytest_finetune.workflow.evaluations import Evaluations, bench_of, stages_of
+from pytest_finetune.workflow.stages import accepted_on, changed_since
 
 SHOWN_FLIPS = 10
 
@@ -146,11 +148,19 @@ class Gate:
 
     def _accepted(self, scoped: ScopedClaim) -> tuple[Row, ...]:
         stage, suite = next(iter(stages_of(scoped.claim))), scoped.scope.suite
+        whose = f"stage {stage!r} of task {scoped.task!r}" + (f" on suite {suite!r}" if suite else "")
         entries = [entry for entry in self.accepted.models if (entry.task, entry.stage) == (scoped.task, stage)]
-        refs = [entry.artifacts.rows if suite is None else entry.artifacts.suites.get(suite) for entry in entries]
-        if not refs or refs[0] is None:
-            raise NothingAccepted(f"nothing has been accepted yet for stage {stage!r} of task {scoped.task!r}")
-        return self.artifacts.get_rows(refs[0], stage)
+        accepted = accepted_on(entries[0], suite) if entries else None
+        if accepted is None:
+            raise NothingAccepted(f"nothing has been accepted yet for {whose}")
+        changed = changed_since(accepted, self.evaluations.tasks[scoped.task].held_out(suite))
+        if changed:
+            said = f"the {' and '.join(changed)} changed since {whose} was accepted, so that there is no comparison"
+            if self.evaluations.stage(bench_of(scoped), stage).entry != entries[0]:
+                raise NothingAccepted(said)
+            retrain = f"pytest --ft-retrain --ft-task {scoped.task}"
+            raise DriftError(f"{said}: undo the change, or build and gate again: {retrain}")
+        return self.artifacts.get_rows(accepted.rows, stage)
 
     def _identity(self, scoped: ScopedClaim, side: Reading | float) -> tuple[str, str] | None:
         """The model and the program of a side; what was accepted is told by the file of its program's state."""

@@ -1,4 +1,4 @@
-"""Test rows in what a stage was built from: its demonstrations, and the file that its model was trained on."""
+"""Held-out rows in what a stage was built from: its demonstrations, and the file that its model was trained on."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from pytest_finetune.workflow.stages import PinnedStage
 if TYPE_CHECKING:
     import dspy
 
-"""The share of the test rows that may be near to what was seen: Banking77's own are at 0.009 (see `core.leaks`)."""
-
 _SHOWN = 3
 _MARK = "\ue000"  # for private use: it stands in no template of an adapter
 
 
 Written = dict[tuple[str, tuple[str, ...]], Mapping[str, Texts]]
-"""What the test rows say, by the prompt that says it and the fields that are read: the same for most stages."""
+"""What held-out rows say, by the prompt that says it and the fields that are read: the same for most stages."""
 
 
-def leaks_of(task: Task, pinned: PinnedStage, artifacts: Artifacts, written: Written | None = None) -> Leaks:
-    """Find the test rows that a stage has seen, in its demonstrations or in the prompts of its training file.
+def leaks_of(
+    rows: Sequence[DataRow], pinned: PinnedStage, artifacts: Artifacts, written: Written | None = None
+) -> Leaks:
+    """Find the rows that a stage has seen, in its demonstrations or in the prompts of its training file.
 
     Rows are compared by those of their input fields that the program reads, as the stage's adapter writes the values,
     without the words around them. A predictor that takes only some of these fields shows no whole row, and is left
-    out. So are test rows that have all these fields in common with another: the fields do not tell them apart.
+    out. So are rows that have all these fields in common with another: the fields do not tell them apart.
 
     Args:
-        task: Whose test rows are looked for.
-        pinned: One of its stages.
+        rows: The held-out rows that are looked for.
+        pinned: A stage of their task.
         artifacts: Where its training file is.
         written: Kept from stage to stage, since writing prompts is slow.
 
@@ -49,7 +49,6 @@ def leaks_of(task: Task, pinned: PinnedStage, artifacts: Artifacts, written: Wri
         LockError: If the training file is missing, damaged, or none.
         EvidenceError: If it has a prompt that the program does not write.
     """
-    rows = task.dataset.rows("test")
     prompts = {name: _Prompt.of(pinned.adapter, part) for name, part in predictors(pinned.program).items()}
     fields = _fields_read(rows, prompts.values())
     whole = {name: prompt for name, prompt in prompts.items() if fields and set(fields).issubset(prompt.fields)}
@@ -71,13 +70,16 @@ def leaks_of(task: Task, pinned: PinnedStage, artifacts: Artifacts, written: Wri
     return find_leaks(known[key], seen)
 
 
-def check_leaks(task: Task, stages: Mapping[str, Leaks], max_near: float = MAX_NEAR) -> frozenset[str]:
+def check_leaks(
+    task: Task, stages: Mapping[str, Leaks], max_near: float = MAX_NEAR, suite: str | None = None
+) -> frozenset[str]:
     """Refuse to judge stages on rows that they have seen.
 
     Args:
         task: The task.
         stages: What `leaks_of` found, by the stages' names.
-        max_near: The share of the test rows that may be near to something that any of the stages has seen.
+        max_near: The share of the rows that may be near to something that any of the stages has seen.
+        suite: Whose rows they are; ``None``: the test split's.
 
     Returns:
         The ids of the rows that are.
@@ -85,22 +87,24 @@ def check_leaks(task: Task, stages: Mapping[str, Leaks], max_near: float = MAX_N
     Raises:
         EvidenceError: If a stage has seen a row as it is, or more than ``max_near`` nearly so.
     """
-    rows = {row.row_id: row for row in task.dataset.rows("test")}
+    rows = {row.row_id: row for row in task.held_out(suite).rows}
+    whose = f"task {task.id!r}" if suite is None else f"suite {suite!r} of task {task.id!r}"
+    kind, fresh = ("test rows", "take a fresh test split") if suite is None else ("rows", "take other rows")
     exact = _found((stage, leaks.exact) for stage, leaks in stages.items())
     if exact:
         raise EvidenceError(
-            f"task {task.id!r}: {len(exact)} of {len(rows)} test rows were used to build a stage, whose score on"
+            f"{whose}: {len(exact)} of {len(rows)} {kind} were used to build a stage, whose score on"
             f" them says nothing:\n{_listed(exact, rows)}\n"
             f"Take them out of the training data and build again (pytest --ft-retrain --ft-task {task.id}); or give"
-            " the data a `group` field, which keeps in one split what belongs together; or take a fresh test split."
+            f" the data a `group` field, which keeps in one split what belongs together; or {fresh}."
         )
     near = _found((stage, leaks.near) for stage, leaks in stages.items())
     if len(near) > max_near * len(rows):
         raise EvidenceError(
-            f"task {task.id!r}: {len(near)} of {len(rows)} test rows ({len(near) / len(rows):.1%}) are nearly the"
+            f"{whose}: {len(near)} of {len(rows)} {kind} ({len(near) / len(rows):.1%}) are nearly the"
             f" same as what was used to build a stage; max_near_leaks allows {max_near:.1%}:\n{_listed(near, rows)}\n"
-            "Give the data a `group` field, which keeps in one split what belongs together, or take a fresh test"
-            " split; where rows are that much alike by nature, set max_near_leaks."
+            f"Give the data a `group` field, which keeps in one split what belongs together, or {fresh}; where"
+            " rows are that much alike by nature, set max_near_leaks."
         )
     return frozenset(near)
 

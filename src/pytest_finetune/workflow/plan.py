@@ -12,12 +12,11 @@ from statistics import fmean
 
 from pytest_finetune import programs
 from pytest_finetune.core import stats
-from pytest_finetune.core.claims import Claim, Reading, parse
+from pytest_finetune.core.claims import LADDER_MARGIN, Claim, Reading, parse
 from pytest_finetune.core.evidence import MIN_ROWS, pair_rows
 from pytest_finetune.core.gate import signed_difference, stopping_test
 from pytest_finetune.core.plan import (
     GUESSES,
-    MARGIN,
     MARGINS,
     Asking,
     Design,
@@ -45,7 +44,7 @@ from pytest_finetune.workflow.lockstep import LOOKS
 from pytest_finetune.workflow.pinning import Pinning
 from pytest_finetune.workflow.run import STORE, Run
 from pytest_finetune.workflow.settings import Settings
-from pytest_finetune.workflow.stages import PinnedStage
+from pytest_finetune.workflow.stages import PinnedStage, accepted_on
 
 Beside = Mapping[str, Sequence[Row]]
 """The rows beside the lock, by stage."""
@@ -76,7 +75,7 @@ def plan(run: Run, tasks: Sequence[str] = ()) -> Plan:
 
 def _margin(settings: Settings) -> float:
     """No number of rows certifies a margin of 0 for equal stages, so that of a ladder is planned in its place."""
-    return settings.margin or MARGIN
+    return settings.margin or LADDER_MARGIN
 
 
 @dataclass(frozen=True)
@@ -185,11 +184,8 @@ class _Planner:
         )
 
     def _beside_the_lock(self, suite: str | None) -> Beside:
-        refs = {
-            name: entry.artifacts.rows if suite is None else entry.artifacts.suites.get(suite)
-            for name, entry in self._entries.items()
-        }
-        return {name: self.run.artifacts.get_rows(ref, name) for name, ref in refs.items() if ref is not None}
+        refs = {name: accepted_on(entry, suite) for name, entry in self._entries.items()}
+        return {name: self.run.artifacts.get_rows(found.rows, name) for name, found in refs.items() if found}
 
     def _compared(
         self, claims: Sequence[_Known], rows: Sequence[DataRow], beside: Beside

@@ -9,7 +9,7 @@ from pytest_finetune import programs
 from pytest_finetune.core.fingerprint import digest
 from pytest_finetune.endpoints import Endpoint
 from pytest_finetune.lock.artifacts import Artifacts
-from pytest_finetune.lock.model import Entry, Facts
+from pytest_finetune.lock.model import Entry, Facts, ScoredRows
 from pytest_finetune.task import HeldOut, Task
 from pytest_finetune.workflow.facts import facts_of
 
@@ -41,9 +41,8 @@ class PinnedStage:
 
     def on(self, held: HeldOut, suite: str | None) -> PinnedStage:
         """The stage as it runs on these rows: a suite may have a program of its own."""
-        refs = self.entry.artifacts
-        ref = refs.rows if suite is None else refs.suites.get(suite)
-        recorded = () if ref is None else (ref,)
+        accepted = accepted_on(self.entry, suite)
+        recorded = () if accepted is None or changed_since(accepted, held) else (accepted.rows,)
         if held.program is None:
             return replace(self, recorded=recorded)
         program = held.program()
@@ -54,6 +53,29 @@ class PinnedStage:
         """The digest of all that changes its answers, and of nothing else."""
         facts = self.facts
         return digest([self.entry.model, facts.endpoint, self.program_state, facts.adapter, facts.decoding])
+
+
+def accepted_on(entry: Entry, suite: str | None) -> ScoredRows | None:
+    """What was accepted of a stage, on the test split or on a suite; None where nothing was."""
+    refs = entry.artifacts
+    if suite is not None:
+        return refs.suites.get(suite)
+    if refs.rows is None:
+        return None
+    return ScoredRows(rows=refs.rows, data=entry.data.test, metric=entry.fingerprints.metric)
+
+
+def scored_rows(held: HeldOut, ref: str) -> ScoredRows:
+    """Rows beside the lock, with what decides their scores today."""
+    program = None if held.program is None else programs.program_fingerprint(held.program())
+    return ScoredRows(rows=ref, data=held.fingerprint, metric=held.metric.fingerprint(), program=program)
+
+
+def changed_since(accepted: ScoredRows, held: HeldOut) -> list[str]:
+    """What makes the accepted rows incomparable with those that are judged now: nothing, if all is well."""
+    now = scored_rows(held, accepted.rows)
+    named = {"rows": "data", "metric": "metric", "program": "program"}
+    return [name for name, field in named.items() if getattr(now, field) != getattr(accepted, field)]
 
 
 def pinned_stage(task: Task, entry: Entry, endpoint: Endpoint, artifacts: Artifacts) -> PinnedStage:

@@ -43,6 +43,7 @@ def content(path: Path) -> list[list[tuple[object, ...]]]:
         "SELECT key, state, output, error, asked_at, task FROM prediction WHERE state IS NOT NULL ORDER BY key",
         "SELECT key, row_id, metric, value FROM score ORDER BY key, row_id, metric",
         "SELECT key, response, asked_at FROM call ORDER BY key",
+        "SELECT rows, candidate, number FROM candidate ORDER BY rows, candidate",
     )
     return [sql(path, query) for query in queries]
 
@@ -56,6 +57,16 @@ EARLY, LATE = Held(saying("early"), 1.0, (("m", 1.0),)), Held(saying("late"), 2.
 FAILED = Held(ERROR, 0.5)
 
 
+def test_candidates_that_were_judged_anywhere_count(folder: Path) -> None:
+    for name, candidates in (("one", "ab"), ("other", "cb")):
+        with Store.create(folder / name) as store:
+            for candidate in candidates:
+                store.count_candidate("rows", candidate)
+    merge(folder / "both", [folder / "one", folder / "other"])
+    with Store.create(folder / "both") as store:
+        assert [store.count_candidate("rows", candidate) for candidate in "abcd"] == [1, 2, 1, 4]
+
+
 @pytest.mark.parametrize("swapped", [False, True])
 def test_answers_stand_before_errors_and_the_earlier_before_the_later(folder: Path, swapped: bool) -> None:
     one = make(folder / "one", {"a": EARLY, "b": FAILED, "c": LATE})
@@ -63,7 +74,7 @@ def test_answers_stand_before_errors_and_the_earlier_before_the_later(folder: Pa
     into = folder / "project" / "rows.sqlite"
     merged = merge(into, [two, one] if swapped else [one, two])
     assert merged == Merged((3, 3), total=4, differed=1)
-    rows, scores, _ = content(into)
+    rows, scores, *_ = content(into)
     assert [(key, output) for key, _, output, *_ in rows] == [
         ("a", "early"),
         ("b", "late"),

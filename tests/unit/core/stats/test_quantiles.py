@@ -65,6 +65,45 @@ def test_the_decision_agrees_with_itself_and_is_symmetric(
     assert_mirrored(decision, quantile_difference(right, left, share, d0=-d0))
 
 
+def in_clusters(clusters: int, rng: random.Random, scale: float = 1.0) -> tuple[list[float], list[float], list[str]]:
+    """Ten rows to a cluster, which share most of what is unusual about them."""
+    left, right, groups = list[float](), list[float](), list[str]()
+    for cluster in range(clusters):
+        of_left, of_right = rng.gauss(0, 1), rng.gauss(0, 1)
+        for _ in range(10):
+            left.append(scale * math.exp(0.8 * (0.9 * of_left + 0.44 * rng.gauss(0, 1))))
+            right.append(math.exp(0.8 * (0.9 * of_right + 0.44 * rng.gauss(0, 1))))
+            groups.append(f"c{cluster}")
+    return left, right, groups
+
+
+def test_rows_of_a_cluster_are_not_taken_for_independent() -> None:
+    rng, repeats = random.Random(10), 200
+    samples = [in_clusters(40, rng) for _ in range(repeats)]
+    clustered = [quantile_difference(*sample[:2], 0.75, sample[2]) for sample in samples]
+    assert sum(decision.above for decision in clustered) / repeats < allowed(repeats)
+    assert sum(decision.below for decision in clustered) / repeats < allowed(repeats)
+    independent = [quantile_difference(*sample[:2], 0.75) for sample in samples]
+    assert sum(decision.above for decision in independent) / repeats > 0.1
+    apart = [quantile_difference(*in_clusters(40, rng, 3.0)[:2], 0.75, samples[0][2]) for _ in range(60)]
+    assert sum(decision.above for decision in apart) > 40
+
+
+def test_rows_that_are_their_own_clusters_are_nearly_independent_and_few_clusters_say_nothing() -> None:
+    left, right = latencies(200, random.Random(3))
+    alone = quantile_difference(left, right, 0.75, [str(number) for number in range(200)])
+    independent = quantile_difference(left, right, 0.75)
+    assert independent.lower - 0.1 < alone.lower <= independent.lower
+    assert independent.upper <= alone.upper < independent.upper + 0.1
+    few = quantile_difference(left, right, 0.75, [str(number % 10) for number in range(200)])
+    assert (few.lower, few.upper, few.above, few.below) == (-math.inf, math.inf, False, False)
+
+
+def test_against_a_number_clusters_do_not_hide_the_bound() -> None:
+    left, _, groups = in_clusters(30, random.Random(4))
+    assert quantile_difference(left, [100.0] * 300, 0.75, groups).below
+
+
 def test_error_rates_by_simulation() -> None:
     rng, repeats = random.Random(9), 250
     scale = math.exp((0.4 - 0.8) * 1.2815515655446004)  # then both 90th percentiles are equal
