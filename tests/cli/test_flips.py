@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from tests.conftest import Project
 from pytest_finetune.cli import ExitStatus, run
 from pytest_finetune.core.records import RowState
 from pytest_finetune.lock import Artifacts, read_lock
+from pytest_finetune.workflow.gate import SHOWN_FLIPS
 
 Flips = Callable[..., tuple[int, list[str], str]]
 HEAD = "Flipped rows (baseline -> finetuned): "
@@ -90,6 +92,21 @@ def test_another_lock(built: Project, flips: Flips) -> None:
     status, _, error = flips("tickets", "finetuned >= baseline")
     assert status == ExitStatus.NOT_EVALUATED
     assert "there is no lock at" in error
+
+
+def test_the_command_that_a_report_names_shows_all_rows(built: Project, flips: Flips) -> None:
+    built.lock.rename(built.path / "release.lock")
+    (built.path / "models.lock.d").rename(built.path / "release.lock.d")
+    marker = '@pytest.mark.ft_claim("tickets", "baseline >= finetuned", max_rows=300)'
+    built.write("test_models.py", f"import pytest\n\n\n{marker}\ndef test_it(): ...\n")
+    result = built.run("-q", "--finetune-models=release.lock", "--ft-offline")
+    (more,) = {line.strip() for line in built.said(result).splitlines() if "pytest-finetune flips" in line}
+    count, _, command = more.removeprefix("… and ").partition(" more: pytest-finetune flips ")
+    assert command.endswith("--max-rows 300 --lock release.lock")
+    status, lines, _ = flips(*shlex.split(command))
+    (head,) = {line for line in lines if line.endswith(" lost") and "won, " in line}
+    won, lost = (int(head.split()[place]) for place in (-4, -2))
+    assert (status, won + lost) == (ExitStatus.HELD, int(count) + SHOWN_FLIPS)
 
 
 @pytest.mark.parametrize(

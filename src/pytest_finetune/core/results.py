@@ -76,6 +76,7 @@ class Result:
         policy: How strictly it was judged.
         scores: The stages that the claim is about.
         flips: Rows on which the sides differ, the worst first; not all of them.
+        flips_options: What the command ``flips`` must be told to show all of them.
         remarks: What a reader must know, in sentences.
         uses: How many candidates these rows have judged by now, this one included.
     """
@@ -88,5 +89,6 @@ class Result:
     policy: Policy
     scores: tuple[StageScore, ...]
     flips: tuple[Flip, ...] = ()
+    flips_options: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     uses: int = 1

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from pytest_finetune.core.claims import Claim, Reading
 from pytest_finetune.core.results import Flip, Result
-from pytest_finetune.reports.figures import claim_of, printable, stopped_early, suite_of
+from pytest_finetune.reports.figures import claim_of, printable
 
 _NARROWEST, _WIDEST = 60, 110  # cells of the terminal
 _SPARE = 6  # by which a summary indents the rows
@@ -96,8 +96,5 @@ def _cells(text: str) -> int:
 
 def _command(result: Result, claim: Claim) -> str:
     """What shows all flipped rows of a claim."""
-    suite = suite_of(result)
-    options = [] if suite is None else ["--on", shlex.quote(suite)]
-    if stopped_early(result.verdict):
-        options += ["--max-rows", str(result.verdict.n)]
+    options = map(shlex.quote, result.flips_options)
     return " ".join(["pytest-finetune flips", shlex.quote(result.task), f'"{claim}"', *options])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from pytest_finetune.core.claims import LOCKED, Reading, ScopedClaim
@@ -17,6 +18,7 @@ from pytest_finetune.errors import DriftError
 from pytest_finetune.lock.artifacts import Artifacts
 from pytest_finetune.lock.model import Lock
 from pytest_finetune.workflow.evaluations import Evaluations, bench_of, stages_of
+from pytest_finetune.workflow.settings import LOCK
 from pytest_finetune.workflow.stages import accepted_on, changed_since
 
 SHOWN_FLIPS = 10
@@ -34,11 +36,13 @@ class Gate:
         evaluations: The rows.
         accepted: What ``locked`` compares with: the lock as it was before this run.
         artifacts: The files beside it.
+        lock: The file of the lock that is judged.
     """
 
     evaluations: Evaluations
     accepted: Lock
     artifacts: Artifacts
+    lock: Path
 
     def evidence(self, scoped: ScopedClaim) -> Evidence:
         """The paired rows that a claim looks at.
@@ -93,6 +97,7 @@ class Gate:
             policy=policy,
             scores=tuple(self.evaluations.score(bench, stage) for stage in stages_of(scoped.claim)),
             flips=self.flips(scoped)[:SHOWN_FLIPS],
+            flips_options=self._flips_options(scoped),
             remarks=(*remarks(scoped.claim, evidence), *self._without_leaks(scoped, evidence, spent)),
             uses=self.evaluations.uses(scoped),
         )
@@ -128,6 +133,15 @@ class Gate:
             difference = sign * ((values[0] or 0.0) - (values[1] or 0.0))
             found.append(_flip(row, before, after, difference))
         return tuple(sorted(found, key=lambda flip: flip.difference))
+
+    def _flips_options(self, scoped: ScopedClaim) -> tuple[str, ...]:
+        """The rows and the lock, where they are not those that the command takes by itself."""
+        settings, scope = self.evaluations.settings, scoped.scope
+        rows = self.evaluations.seen(scoped) or scope.max_rows
+        lock = _from_here(self.lock) if self.lock != settings.root / LOCK else None
+        root = _from_here(settings.root) if settings.root != Path.cwd() else None
+        given = {"--on": scope.suite, "--max-rows": rows, "--lock": lock, "--root": root}
+        return tuple(str(word) for option in given.items() if option[1] is not None for word in option)
 
     def _by_row(self, scoped: ScopedClaim, side: Reading | float) -> Mapping[str, Row]:
         return {row.row_id: row for row in self._side(scoped, side) if row.repeat == 0}
@@ -172,6 +186,10 @@ class Gate:
         pinned = self.evaluations.stage(bench_of(scoped), side.stage)
         program = pinned.entry.artifacts.program if scoped.claim.uses_locked else pinned.program_state
         return pinned.entry.model, program
+
+
+def _from_here(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _flip(row: DataRow, before: Row, after: Row, difference: float) -> Flip:

@@ -141,7 +141,8 @@ class Run:
     @cached_property
     def gate(self) -> Gate:
         """Judges claims: on the candidate if one was built in this run, else on the lock."""
-        return Gate(self.evaluations, self.accepted, self.artifacts)
+        judged = self.candidate if self.retrain else self.settings.lock
+        return Gate(self.evaluations, self.accepted, self.artifacts, judged)
 
     @cached_property
     def evaluations(self) -> Evaluations:

@@ -28,6 +28,7 @@ from pytest_finetune.core.evidence import remarks
 from pytest_finetune.core.gate import judge, settle
 from pytest_finetune.core.records import Evidence, Inconclusive, Policy, Scope, Tier
 from pytest_finetune.core.results import Flip, Result, StageScore
+from pytest_finetune.reports.figures import stopped_early
 
 LADDER = Policy(margin=0.02)
 BAR = "finetuned >= 0.85"
@@ -58,6 +59,10 @@ def judged(
         policy=policy if nominal is None else replace(policy, alpha=nominal),
         scores=tuple(score(parsed, made, stage, scope) for stage in parsed.stages),
         flips=flips_of(parsed, made)[:SHOWN],
+        flips_options=(
+            *(("--on", scope.suite) if scope and scope.suite else ()),
+            *(("--max-rows", str(verdict.n)) if stopped_early(verdict) else ()),
+        ),
         remarks=remarks(parsed, made),
     )
 
