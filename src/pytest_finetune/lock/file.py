@@ -33,7 +33,7 @@ _HEADER = """\
 _LARGEST = 16 << 20  # bytes; a thousand entries have about 3 MB
 _PATIENCE = 60.0  # seconds that a writer waits for another
 _CONFLICT = re.compile(r"^(?:<{7}|\|{7}|={7}|>{7})(?: .*)?$", re.MULTILINE)
-_FIRST = ("task", "stage", "model", "score", "gate", "job")
+_FIRST = ("task", "stage", "model", "served_as", "score", "gate", "job")
 
 
 def read_lock(path: Path) -> Lock:
@@ -46,14 +46,26 @@ def read_lock(path: Path) -> Lock:
         LockError: If the file is missing, empty, too large, in conflict, not TOML, of a newer format, or says what no
             lock says; with the line where there is one, and what to do.
     """
-    text = _text(path)
+    return parse_lock(lock_text(path), path)
+
+
+def parse_lock(text: str, path: Path) -> Lock:
+    """Read the text of a lock, such as one that git keeps.
+
+    Args:
+        text: of the file.
+        path: how messages call it.
+
+    Raises:
+        LockError: As `read_lock`.
+    """
     if not text.strip():
         raise LockError(f"{path} is empty: {_restore(path)}")
-    if marker := _CONFLICT.search(text):
+    if (line := conflict_in(text)) is not None:
         raise LockError(
-            f"{path}:{_line(text, marker.start())}: a git merge left its conflict markers here: keep one side's "
-            f"[[model]] blocks whole, or take one side's file with `git checkout --ours -- {path.name}`, then pytest "
-            f"--ft-retrain the tasks of the other"
+            f"{path}:{line}: a git merge left its conflict markers here: resolve them with "
+            f"`pytest-finetune lock fix --lock {path.name}`, or take one side's file with `git checkout --ours -- "
+            f"{path.name}`, then pytest --ft-retrain the tasks of the other"
         )
     try:
         document = tomllib.loads(text)
@@ -100,7 +112,18 @@ def update_lock(path: Path, entries: Iterable[Entry]) -> Lock:
     return lock
 
 
-def _text(path: Path) -> str:
+def conflict_in(text: str) -> int | None:
+    """The first line at which a git merge left a conflict marker."""
+    marker = _CONFLICT.search(text)
+    return None if marker is None else _line(text, marker.start())
+
+
+def lock_text(path: Path) -> str:
+    """The text of a lock's file, whatever it says.
+
+    Raises:
+        LockError: If it cannot be read, or is too large for a lock.
+    """
     if not path.exists():
         raise LockError(f"{path} does not exist: build the models and the lock with `pytest --ft-retrain`")
     try:

@@ -208,6 +208,7 @@ class Previous(_Table):
     """What served the stage before, with what it takes to go back."""
 
     model: Name
+    served_as: Name | None = None
     program: ArtifactRef
     rows: ArtifactRef | None = None
     finished_at: Moment | None = None
@@ -218,6 +219,7 @@ class Entry(Facts):
 
     Attributes:
         model: the id of the model that serves the stage, as its endpoint names it.
+        served_as: the name it is asked by, where that is not its id.
         score: None where the stage was not evaluated.
         artifacts: files beside the lock.
         job: the fine-tuning job, for stages that have one.
@@ -227,6 +229,7 @@ class Entry(Facts):
     """
 
     model: Name
+    served_as: Name | None = None
     score: Score | None = None
     artifacts: ArtifactRefs
     job: Job | None = None
@@ -239,15 +242,26 @@ class Entry(Facts):
         """How messages call the entry."""
         return f"{self.task}/{self.stage}"
 
+    @property
+    def asked_as(self) -> str:
+        """The name by which the endpoint is asked for the model."""
+        return self.served_as or self.model
+
+    @property
+    def identity(self) -> str:
+        """What answers: the model, and the name it is served as where that is another; both change answers."""
+        return self.model if self.served_as is None else f"{self.model} as {self.served_as}"
+
     def replacing(self, old: Entry | None) -> Entry:
         """Give the entry with what served before in its history; nothing is added where the same thing serves."""
         if old is None:
             return self
-        served = (old.model, old.artifacts.program)
-        if served == (self.model, self.artifacts.program):
+        served = (old.identity, old.artifacts.program)
+        if served == (self.identity, self.artifacts.program):
             return self.model_copy(update={"previous": old.previous})
         last = Previous(
             model=old.model,
+            served_as=old.served_as,
             program=old.artifacts.program,
             rows=old.artifacts.rows,
             finished_at=old.job.finished_at if old.job else None,

@@ -10,7 +10,7 @@ from pytest_finetune.core.records import Measure, Row
 from pytest_finetune.endpoints import Endpoint
 from pytest_finetune.errors import DriftError, LockError
 from pytest_finetune.lock.artifacts import Artifacts
-from pytest_finetune.lock.drift import compare, drift_error
+from pytest_finetune.lock.drift import Drift, compare, drift_error
 from pytest_finetune.lock.model import Entry, Lock, Score
 from pytest_finetune.task import FINETUNED, Task
 from pytest_finetune.workflow.settings import Settings
@@ -43,13 +43,31 @@ class Pinning:
             self._stages[task.id, name] = self._checked(task, self.lock.entry(task.id, name))
         return self._stages[task.id, name]
 
+    def drifts(self, task: Task, name: str) -> tuple[Drift, ...]:
+        """All that differs between a stage of the lock and the task, also what makes its scores no less comparable.
+
+        Raises:
+            LockError: As `stage`.
+            DriftError: If the lock pins another endpoint.
+        """
+        entry = self.lock.entry(task.id, name)
+        return compare(entry, pinned_stage(task, entry, self._endpoint(task, entry), self.artifacts).facts)
+
+    def check_files(self, entry: Entry) -> None:
+        """Refuse an entry that contradicts itself, or the files beside the lock.
+
+        Raises:
+            LockError: If so.
+        """
+        self._check_model(entry)
+        self._check_artifacts(entry)
+
     def _checked(self, task: Task, entry: Entry) -> PinnedStage:
         pinned = pinned_stage(task, entry, self._endpoint(task, entry), self.artifacts)
         drifts = [drift for drift in compare(entry, pinned.facts) if not drift.comparable]
         if drifts:
             raise drift_error(entry, drifts)
-        self._check_model(entry)
-        self._check_artifacts(entry)
+        self.check_files(entry)
         return pinned
 
     def _check_model(self, entry: Entry) -> None:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.lock.conftest import make_entry
 
 from pytest_finetune.errors import LockError
 from pytest_finetune.lock import Entry, Lock, read_lock, update_lock, write_lock
+from pytest_finetune.lock.merge import merge_locks
 
 MakeEntry = Callable[..., Entry]
 Change = Callable[[MakeEntry], Entry]
@@ -76,6 +81,48 @@ def test_the_same_task_is_a_conflict_that_is_told(tmp_path: Path, entry: MakeEnt
     lock = merged(tmp_path, entry, retrained("d", "1"), retrained("d", "2"))
     with pytest.raises(LockError, match="a git merge left its conflict markers here"):
         read_lock(lock)
+
+
+# --- by meaning -------------------------------------------------------------------------------------------------
+
+NAMES = ("a", "b", "c")
+SIDES = st.dictionaries(st.sampled_from(NAMES), st.tuples(st.sampled_from("123"), st.integers(0, 3)))
+
+
+def lock_of(side: dict[str, tuple[str, int]]) -> Lock:
+    """Each task with the model that serves it, and the hour at which it was trained."""
+    entries = []
+    for task, (letter, hour) in side.items():
+        job = {"id": f"job-{letter}", "status": "succeeded", "finished_at": 1795242000 + 3600 * hour}
+        artifacts = {"program": f"sha256:{letter * 64}"}
+        entries.append(make_entry(task, model=f"{task}-{letter}-{hour}", job=job, artifacts=artifacts))
+    return Lock(model=tuple(entries))
+
+
+@given(SIDES, SIDES, SIDES)
+def test_neither_side_is_preferred(ours: dict[str, Any], theirs: dict[str, Any], base: dict[str, Any]) -> None:
+    sides = lock_of(ours), lock_of(theirs)
+    assert merge_locks(*sides, lock_of(base)).lock == merge_locks(*sides[::-1], lock_of(base)).lock
+
+
+@given(SIDES, SIDES)
+def test_what_one_side_changed_is_that_sides(ours: dict[str, Any], base: dict[str, Any]) -> None:
+    merged = merge_locks(lock_of(ours), lock_of(base), lock_of(base))
+    assert (merged.lock, merged.notes) == (lock_of(ours), ())
+
+
+@given(SIDES, SIDES)
+def test_the_later_model_stands_and_no_model_is_lost(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    sides = lock_of(ours), lock_of(theirs)
+    merged = merge_locks(*sides).lock
+    for task in merged.tasks:
+        (entry,) = merged.of_task(task)
+        served = [side.entry(task, "finetuned") for side in sides if task in side.tasks]
+        kept = {entry.model, *(previous.model for previous in entry.previous)}
+        assert kept == {one.model for one in served}
+        ends = [one.job.finished_at for one in served if one.job and one.job.finished_at]
+        assert entry.job is not None
+        assert entry.job.finished_at == max(ends)
 
 
 def test_git_sees_the_lock_and_its_artifacts_only(tmp_path: Path, entry: MakeEntry) -> None:
