@@ -172,7 +172,9 @@ def _line(text: str, position: int) -> int:
 
 def _block(entry: Entry) -> dict[str, Any]:
     """What the block of an entry holds, in the order a reviewer reads it; what is not set, or empty, is left out."""
-    held = {key: value for key, value in entry.model_dump(exclude_none=True).items() if value not in ({}, ())}
+    unset = {"artifacts": {"suites"}} if not entry.artifacts.suites else {}
+    dumped = entry.model_dump(exclude_none=True, exclude=unset)
+    held = {key: value for key, value in dumped.items() if value not in ({}, ())}
     return {key: held[key] for key in (*_FIRST, *held) if key in held}
 
 

@@ -49,13 +49,13 @@ def program_fingerprint(program: dspy.Module) -> str:
 def prompt_fingerprint(program: dspy.Module, adapter: dspy.Adapter, rows: Sequence[DataRow]) -> str:
     """Give the SHA-256 of the messages that a program's predictors send; no model is asked.
 
-    It changes exactly when a model would see another format. Inputs that come from other predictors are left out, so
-    that of a later predictor the system message and the demonstrations count.
+    It changes exactly when a model would see another format; other texts in the rows are none. Inputs that come from
+    other predictors are left out, so that of a later predictor the system message and the demonstrations count.
 
     Args:
         program: the one that is served, with its state.
         adapter: writes the messages.
-        rows: the first three are the probes.
+        rows: the first three are the probes: of a text only its place counts.
 
     Raises:
         UsageError: If there is no row, or the adapter cannot write the messages of a predictor.
@@ -151,4 +151,6 @@ def _messages(name: str, predictor: dspy.Predict, adapter: dspy.Adapter, rows: S
 
 
 def _inputs(signature: type[dspy.Signature], row: DataRow) -> Mapping[str, Any]:
-    return {name: row.fields[name] for name in signature.input_fields if name in row.inputs}
+    """What a row gives; of a text nothing but its place, since every adapter writes it as it is."""
+    given = {name: row.fields[name] for name in signature.input_fields if name in row.inputs}
+    return {name: f"<{name}>" if isinstance(value, str) else value for name, value in given.items()}

@@ -1,0 +1,204 @@
+"""One change at a time, and what the lock says of it: neither more nor less than what it means."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.conftest import make_rows
+
+from pytest_finetune.endpoints import Endpoint
+from pytest_finetune.lock import Facts, compare
+from pytest_finetune.task import FINETUNED
+from pytest_finetune.workflow.facts import facts_of
+from pytest_finetune.workflow.tasks import load_tasks
+
+TASKS = '''\
+from typing import Literal
+
+import dspy
+
+from pytest_finetune import Dataset, Task
+
+ENOUGH = 0.5
+
+
+class Route(dspy.Signature):
+    """Name the department."""
+
+    text: str = dspy.InputField(desc="what was written")
+    department: Literal["account", "billing", "shipping", "technical"] = dspy.OutputField()
+
+
+class Router(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.route = dspy.Predict(Route)
+
+    def forward(self, text):
+        # it is routed
+        return self.route(text=text.strip())
+
+
+def same(one, other):
+    return one == other
+
+
+def agrees(example, prediction, trace=None):
+    # right or wrong
+    value = 1.0 if same(example.department, prediction.department) else 0.0
+    return value >= ENOUGH
+
+
+tickets = Task(
+    program=Router,
+    dataset=Dataset.from_file("tickets.jsonl", inputs=["text"], split="split"),
+    metric=agrees,
+    student="small",
+    endpoint="ours",
+    optimizer="labeled_few_shot",
+    recipe="labels",
+    temperature=0.0,
+    suffix="tickets",
+    hyperparameters={"n_epochs": 3},
+)
+'''
+OTHER = "other = Task(program=Router, dataset=Dataset.from_examples([]), metric=agrees, student='other')\n"
+ROWS = [json.dumps(row) for row in make_rows(3, train=30, dev=10, test=20)]
+FIRST = {"train": 0, "dev": 30, "test": 40}
+
+Change = Callable[[Path], None]
+
+
+@pytest.fixture(autouse=True)
+def _forget_the_tasks_file(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield
+    sys.modules.pop("finetune_tasks", None)
+
+
+def source(old: str, new: str) -> Change:
+    def change(folder: Path) -> None:
+        text = (folder / "finetune_tasks.py").read_text()
+        assert old in text
+        (folder / "finetune_tasks.py").write_text(text.replace(old, new, 1))
+
+    return change
+
+
+def setting(name: str, value: object) -> Change:
+    return source("tickets = Task(\n", f"tickets = Task(\n    {name}={value!r},\n")
+
+
+def replaced(name: str, value: object, old: str) -> Change:
+    return source(f"{name}={old}", f"{name}={value!r}")
+
+
+def data(change: Callable[[list[str]], list[str]]) -> Change:
+    def write(folder: Path) -> None:
+        (folder / "tickets.jsonl").write_text("\n".join(change([*ROWS])) + "\n")
+
+    return write
+
+
+def edited(split: str, field: str) -> Change:
+    """Another value in the last row of a split; the first ones show how prompts look."""
+
+    def change(rows: list[str]) -> list[str]:
+        numbers = [number for number, row in enumerate(rows) if json.loads(row)["split"] == split]
+        row = json.loads(rows[numbers[-1]])
+        row[field] = next(name for name in ("billing", "account") if name != row[field])
+        rows[numbers[-1]] = json.dumps(row)
+        return rows
+
+    return data(change)
+
+
+def added(split: str) -> Change:
+    return data(lambda rows: [*rows, json.dumps({"text": "one more", "department": "billing", "split": split})])
+
+
+def removed(split: str) -> Change:
+    return data(lambda rows: [row for number, row in enumerate(rows) if number != FIRST[split] + 5])
+
+
+SAYS_NOTHING: dict[str, Change] = {
+    "a comment in the metric": source("# right or wrong", "# whether it is right"),
+    "a blank line in the signature": source('."""\n\n    text', '."""\n    text'),
+    "a comment in the program": source("# it is routed", "# on its way"),
+    "a blank line in the metric": source("    return value >= ENOUGH", "\n    return value >= ENOUGH"),
+    "parentheses": source("return value >= ENOUGH", "return (value >= ENOUGH)"),
+    "an import that is not used": source("import dspy\n", "import dspy\nimport json\n"),
+    "the order of the rows": data(lambda rows: rows[::-1]),
+    "the order of a row's fields": data(
+        lambda rows: [json.dumps(dict(reversed(json.loads(row).items()))) for row in rows]
+    ),
+    "spaces between fields": data(lambda rows: [row.replace(": ", ":   ") for row in rows]),
+    "the suffix of the model's name": replaced("suffix", "other", '"tickets"'),
+    "another task beside it": source("tickets = Task(", f"{OTHER}tickets = Task("),
+    "a teacher that nothing learns from": setting("teacher", "large"),
+    "a suite": setting("suites", {}),
+}
+SAYS: dict[str, tuple[Change, set[str]]] = {
+    "the metric's logic": (source("else 0.0", "else 0.25"), {"fingerprints.metric"}),
+    "what the metric calls": (source("return one == other", "return one in other"), {"fingerprints.metric"}),
+    "a constant that the metric reads": (source("ENOUGH = 0.5", "ENOUGH = 0.1"), {"fingerprints.metric"}),
+    "the instruction": (
+        source("Name the department.", "Which department?"),
+        {"fingerprints.program", "fingerprints.prompt"},
+    ),
+    "a field's type": (
+        source('"technical"]', '"technical", "legal"]'),
+        {"fingerprints.program", "fingerprints.prompt"},
+    ),
+    "a field's description": (
+        source("what was written", "a message"),
+        {"fingerprints.program", "fingerprints.prompt"},
+    ),
+    "the program's code": (source("text.strip()", "text.lower()"), {"fingerprints.program"}),
+    "the adapter": (setting("adapter", "json"), {"adapter", "fingerprints.prompt"}),
+    "the temperature": (replaced("temperature", 0.5, "0.0"), {"decoding.temperature"}),
+    "the longest answer": (setting("max_tokens", 5), {"decoding.max_tokens"}),
+    "a training row's label": (edited("train", "department"), {"data.train"}),
+    "a training row's text": (edited("train", "text"), {"data.train"}),
+    "a dev row's label": (edited("dev", "department"), {"data.dev"}),
+    "a test row's label": (edited("test", "department"), {"data.test"}),
+    "one training row more": (added("train"), {"data.train"}),
+    "one test row less": (removed("test"), {"data.test"}),
+    "the seed": (setting("seed", 3), {"seed"}),
+    "the recipe": (replaced("recipe", "bootstrap", '"labels"'), {"recipe"}),
+    "an option of the recipe": (setting("recipe_options", {"source": "baseline"}), {"params.source"}),
+    "a parameter of the job": (source('"n_epochs": 3', '"n_epochs": 4'), {"params.n_epochs"}),
+    "the student": (replaced("student", "smaller", '"small"'), {"base"}),
+    "the salt of the splits": (source('split="split")', 'split="split", salt="x")'), {"data.salt"}),
+}
+
+
+def facts(folder: Path) -> Facts:
+    sys.modules.pop("finetune_tasks", None)
+    task = load_tasks(folder, ["finetune_tasks.py"])["tickets"]
+    return facts_of(task, FINETUNED, task.program(), Endpoint("ours", "http://127.0.0.1:1/v1"))
+
+
+def said_of(folder: Path, change: Change) -> set[str]:
+    before, after = folder / "before", folder / "after"
+    for project in (before, after):
+        project.mkdir()
+        (project / "finetune_tasks.py").write_text(TASKS)
+        (project / "tickets.jsonl").write_text("\n".join(ROWS) + "\n")
+    change(after)
+    return {drift.field for drift in compare(facts(before), facts(after))}
+
+
+@pytest.mark.parametrize("name", SAYS_NOTHING)
+def test_what_means_nothing_is_no_drift(tmp_path: Path, name: str) -> None:
+    assert said_of(tmp_path, SAYS_NOTHING[name]) == set()
+
+
+@pytest.mark.parametrize("name", SAYS)
+def test_what_means_something_is_told_and_nothing_else(tmp_path: Path, name: str) -> None:
+    change, fields = SAYS[name]
+    assert said_of(tmp_path, change) == fields
