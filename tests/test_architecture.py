@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "workflow": FOUNDATION | AUTHORING | TIERS | {"sandbox"},
     "plugin": FOUNDATION | AUTHORING | TIERS | {"sandbox", "workflow"},
     "cli": FOUNDATION | AUTHORING | TIERS | {"sandbox", "workflow"},
+    "production": FOUNDATION,
     "__main__": {"cli"},
     "": FOUNDATION | AUTHORING,
 }

@@ -1,0 +1,8 @@
+"""Serving what was tested: a share of users to a candidate, and a way back when a model fails. Needs no pytest."""
+
+from __future__ import annotations
+
+from pytest_finetune.production.canary import Canary, Routed
+from pytest_finetune.production.fallback import Fallback, Served
+
+__all__ = ["Canary", "Fallback", "Routed", "Served"]
