@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from pytest_finetune.core.claims import LADDER, parse
 from pytest_finetune.core.pricing import Price, price_of
 from pytest_finetune.core.records import Inconclusive, Measure, Scope, Tier
 from pytest_finetune.endpoints import Endpoint
+from pytest_finetune.lock import Lock, read_lock
+from pytest_finetune.lock.review import lock_lines
 from pytest_finetune.plugin import MARKERS
 from pytest_finetune.plugin.markers import GatedClaim, ft_claim, ft_ladder
 from pytest_finetune.reports.header import given
@@ -63,6 +66,18 @@ def test_the_judge_of_the_docs_is_a_metric(tmp_path: Path, monkeypatch: pytest.M
     metric = importlib.import_module("judge_of_the_docs").metric
     assert [judge.model for judge in metric.judges] == ["sandbox-large"]
     assert len(metric.fingerprint()) == 64
+
+
+def test_the_page_about_the_lock_shows_that_of_the_example_project() -> None:
+    page = (ROOT / "docs" / "lock.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"<!-- show -->\n```text\n(.*?)\n```\n<!-- end -->", page, re.DOTALL)
+    assert shown.splitlines() == list(lock_lines(read_lock(ROOT / "example_project" / "models.lock")))
+
+
+def test_the_schema_of_the_lock_is_that_of_its_model() -> None:
+    """To write it anew: json.dumps(Lock.model_json_schema(), indent=1, sort_keys=True), and a line's end."""
+    schema = json.loads((ROOT / "docs" / "lock.schema.json").read_text(encoding="utf-8"))
+    assert schema == Lock.model_json_schema()
 
 
 def test_the_prices_of_the_docs_are_read(tmp_path: Path) -> None:

@@ -9,17 +9,18 @@ from pytest_finetune.lock.model import Entry, Lock, Score
 
 
 def lock_lines(lock: Lock) -> Iterator[str]:
-    """Per task its stages; below each the claims it was accepted on, and its history."""
+    """Per task its stages, each with what served before, and then the claims on which they were accepted."""
     for task in lock.tasks:
         entries = lock.of_task(task)
         yield task
         width = max(len(entry.stage) for entry in entries)
         for entry in entries:
             yield f"  {entry.stage:{width}}  {_score(entry.score)}  {entry.model}{_made(entry)}"
-            yield from (f"      accepted: {claim.claim}: {claim.outcome}, n={claim.n}" for claim in entry.gate)
             for previous in entry.previous:
                 ended = "" if previous.finished_at is None else f", trained {previous.finished_at:%d %b %Y}"
                 yield f"      before: {previous.model}{ended}"
+        claims = {claim.claim: claim for entry in entries for claim in entry.gate}
+        yield from (f"  accepted on {name}: {claims[name].outcome}, n={claims[name].n}" for name in sorted(claims))
 
 
 def _made(entry: Entry) -> str:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pytest_finetune.errors import LockError
 from pytest_finetune.lock import Entry, Lock, read_lock, render, update_lock, write_lock
+from pytest_finetune.lock.model import VERSION
 
 MakeEntry = Callable[..., Entry]
 
@@ -292,14 +293,30 @@ def test_bad_toml_is_told_with_its_line(path: Path) -> None:
     assert told(path) == f"models.lock is not valid TOML: Invalid value (at line 4, column 8): {RESTORE}"
 
 
+def test_locks_of_every_format_are_read_for_ever(path: Path) -> None:
+    """Files that are never written anew: what was once committed must stay readable."""
+    (golden,) = sorted((Path(__file__).parent / "golden").glob("*.lock"))
+    assert golden.name == f"version-{VERSION}.lock"
+    lock = read_lock(golden)
+    assert [(entry.name, entry.model) for entry in lock.models] == [
+        ("tickets/baseline", "small"),
+        ("tickets/finetuned", "ft:small:acme:tickets:0001"),
+    ]
+    (tuned,) = [entry for entry in lock.models if entry.job]
+    assert list(tuned.artifacts.suites) == ["safety"]
+    assert [previous.model for previous in tuned.previous] == ["ft:small:acme:tickets:0000"]
+    write_lock(path, lock)
+    assert path.read_bytes() == golden.read_bytes()
+
+
 def test_a_conflict_is_told_with_its_line(path: Path, entry: MakeEntry) -> None:
     text = render(Lock(model=(entry(),)))
     line = next(number for number, text_line in enumerate(text.splitlines()) if text_line.startswith("model ="))
     sides = ["<<<<<<< HEAD", 'model = "ft:1"', "=======", 'model = "ft:2"', ">>>>>>> other"]
     path.write_text("\n".join([*text.splitlines()[:line], *sides, *text.splitlines()[line + 1 :]]))
     assert told(path) == (
-        f"models.lock:{line + 1}: a git merge left its conflict markers here: resolve them with `pytest-finetune lock "
-        "fix --lock models.lock`, or take one side's file with `git checkout --ours -- models.lock`, then pytest "
+        f"models.lock:{line + 1}: a git merge left its conflict markers here: resolve them with `pytest-finetune "
+        "lock fix --lock models.lock`, or take one side's file with `git checkout --ours -- models.lock`, then pytest "
         "--ft-retrain the tasks of the other"
     )
 
