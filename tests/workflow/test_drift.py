@@ -21,6 +21,8 @@ from typing import Literal
 
 import dspy
 
+import scoring
+from cleaning import *
 from pytest_finetune import Dataset, Task
 
 ENOUGH = 0.5
@@ -34,17 +36,22 @@ class Route(dspy.Signature):
 
 
 class Router(dspy.Module):
-    def __init__(self):
+    def __init__(self, start):
         super().__init__()
+        self.start = start
         self.route = dspy.Predict(Route)
 
     def forward(self, text):
         # it is routed
-        return self.route(text=text.strip())
+        return self.route(text=self.start + self.shorter(clean(text)))
+
+    @staticmethod
+    def shorter(text):
+        return text[:99]
 
 
 def same(one, other):
-    return one == other
+    return scoring.close(one, other)
 
 
 def agrees(example, prediction, trace=None):
@@ -54,7 +61,7 @@ def agrees(example, prediction, trace=None):
 
 
 tickets = Task(
-    program=Router,
+    program=lambda: Router("> "),
     dataset=Dataset.from_file("tickets.jsonl", inputs=["text"], split="split"),
     metric=agrees,
     student="small",
@@ -66,7 +73,24 @@ tickets = Task(
     hyperparameters={"n_epochs": 3},
 )
 '''
-OTHER = "other = Task(program=Router, dataset=Dataset.from_examples([]), metric=agrees, student='other')\n"
+OTHER = "other = Task(program=lambda: 1, dataset=Dataset.from_examples([]), metric=agrees, student='other')\n"
+SCORING = """\
+def close(one, other):
+    return fold(one) == fold(other)
+
+
+def fold(text):
+    # in lower case
+    return text.lower()
+"""
+CLEANING = """\
+def clean(text):
+    return text.strip()
+
+
+def unused(text):
+    return text
+"""
 ROWS = [json.dumps(row) for row in make_rows(3, train=30, dev=10, test=20)]
 FIRST = {"train": 0, "dev": 30, "test": 40}
 
@@ -77,14 +101,19 @@ Change = Callable[[Path], None]
 def _forget_the_tasks_file(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield
-    sys.modules.pop("finetune_tasks", None)
+    forget()
 
 
-def source(old: str, new: str) -> Change:
+def forget() -> None:
+    for name in ("finetune_tasks", "scoring", "cleaning"):
+        sys.modules.pop(name, None)
+
+
+def source(old: str, new: str, name: str = "finetune_tasks.py") -> Change:
     def change(folder: Path) -> None:
-        text = (folder / "finetune_tasks.py").read_text()
+        text = (folder / name).read_text()
         assert old in text
-        (folder / "finetune_tasks.py").write_text(text.replace(old, new, 1))
+        (folder / name).write_text(text.replace(old, new, 1))
 
     return change
 
@@ -129,6 +158,8 @@ SAYS_NOTHING: dict[str, Change] = {
     "a comment in the metric": source("# right or wrong", "# whether it is right"),
     "a blank line in the signature": source('."""\n\n    text', '."""\n    text'),
     "a comment in the program": source("# it is routed", "# on its way"),
+    "a comment in another file": source("in lower case", "small", "scoring.py"),
+    "a function of another file that nothing calls": source("return text\n", "return 1\n", "cleaning.py"),
     "a blank line in the metric": source("    return value >= ENOUGH", "\n    return value >= ENOUGH"),
     "parentheses": source("return value >= ENOUGH", "return (value >= ENOUGH)"),
     "an import that is not used": source("import dspy\n", "import dspy\nimport json\n"),
@@ -144,7 +175,8 @@ SAYS_NOTHING: dict[str, Change] = {
 }
 SAYS: dict[str, tuple[Change, set[str]]] = {
     "the metric's logic": (source("else 0.0", "else 0.25"), {"fingerprints.metric"}),
-    "what the metric calls": (source("return one == other", "return one in other"), {"fingerprints.metric"}),
+    "what the metric calls": (source("close(one, other)", "close(other, one)"), {"fingerprints.metric"}),
+    "what the metric calls in another file": (source("lower()", "title()", "scoring.py"), {"fingerprints.metric"}),
     "a constant that the metric reads": (source("ENOUGH = 0.5", "ENOUGH = 0.1"), {"fingerprints.metric"}),
     "the instruction": (
         source("Name the department.", "Which department?"),
@@ -158,7 +190,10 @@ SAYS: dict[str, tuple[Change, set[str]]] = {
         source("what was written", "a message"),
         {"fingerprints.program", "fingerprints.prompt"},
     ),
-    "the program's code": (source("text.strip()", "text.lower()"), {"fingerprints.program"}),
+    "the program's code": (source("self.start +", "self.start * 2 +"), {"fingerprints.program"}),
+    "a static method": (source("text[:99]", "text[:9]"), {"fingerprints.program"}),
+    "what the program is made with": (source('Router("> ")', 'Router("")'), {"fingerprints.program"}),
+    "what the program calls in another file": (source("strip()", "lower()", "cleaning.py"), {"fingerprints.program"}),
     "the adapter": (setting("adapter", "json"), {"adapter", "fingerprints.prompt"}),
     "the temperature": (replaced("temperature", 0.5, "0.0"), {"decoding.temperature"}),
     "the longest answer": (setting("max_tokens", 5), {"decoding.max_tokens"}),
@@ -178,7 +213,8 @@ SAYS: dict[str, tuple[Change, set[str]]] = {
 
 
 def facts(folder: Path) -> Facts:
-    sys.modules.pop("finetune_tasks", None)
+    forget()
+    sys.path[:] = [entry for entry in sys.path if not entry.startswith(str(folder.parent))]
     task = load_tasks(folder, ["finetune_tasks.py"])["tickets"]
     return facts_of(task, FINETUNED, task.program(), Endpoint("ours", "http://127.0.0.1:1/v1"))
 
@@ -187,7 +223,8 @@ def said_of(folder: Path, change: Change) -> set[str]:
     before, after = folder / "before", folder / "after"
     for project in (before, after):
         project.mkdir()
-        (project / "finetune_tasks.py").write_text(TASKS)
+        for name, text in (("finetune_tasks.py", TASKS), ("scoring.py", SCORING), ("cleaning.py", CLEANING)):
+            (project / name).write_text(text)
         (project / "tickets.jsonl").write_text("\n".join(ROWS) + "\n")
     change(after)
     return {drift.field for drift in compare(facts(before), facts(after))}

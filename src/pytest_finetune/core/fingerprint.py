@@ -19,13 +19,17 @@ import datetime as dt
 import decimal
 import enum
 import hashlib
+import importlib.util
 import inspect
 import json
 import linecache
 import math
+import sys
+import sysconfig
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import CodeType, FunctionType
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeAlias
 
 from pytest_finetune.errors import UsageError
@@ -33,6 +37,9 @@ from pytest_finetune.errors import UsageError
 __all__ = ["canonical_json", "data_fingerprint", "digest", "plain", "row_id", "source_fingerprint"]
 
 _Function: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef"
+_INSTALLED = tuple(Path(sysconfig.get_paths()[name]) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+_OURS = Path(__file__).parents[1]
+_ALL = "*"
 _WRITTEN_AS_TEXT = (dt.date, dt.time, decimal.Decimal, uuid.UUID)
 
 
@@ -138,8 +145,8 @@ def source_fingerprint(function: Callable[..., object]) -> str:
     """Give the fingerprint of what a function's source says.
 
     Covered are the function, what it reaches by name in its own module (functions, classes, constants, which
-    names are imported from where), and the values it closes over. Not covered are the insides of imported
-    modules.
+    names are imported from where), the values it closes over, and what it reaches in other modules of the project.
+    Not covered are the insides of modules that are installed.
 
     Args:
         function: a function written in a file. A decorated one is followed through ``functools.wraps``.
@@ -159,7 +166,8 @@ def _parts(function: Callable[..., object], seen: frozenset[CodeType]) -> dict[s
     node = _definition(tree, function)
     parts = {f"closure {name}": value for name, value in _closure(function, seen | {code}).items()}
     parts["function"] = _canonical(node)
-    return parts | _reached(_bindings(tree), _reads(node) - set(code.co_freevars))
+    home = _Home(str(function.__globals__.get("__package__") or ""), tree)
+    return parts | _reached(home, _reads(node) - set(code.co_freevars), {})
 
 
 def _module_tree(function: FunctionType) -> ast.Module:
@@ -208,16 +216,69 @@ def _closure(function: FunctionType, seen: frozenset[CodeType]) -> dict[str, Any
     return values
 
 
-def _reached(bindings: Mapping[str, list[ast.stmt]], names: set[str]) -> dict[str, Any]:
-    """Everything at the top of the module that ``names`` lead to, however indirectly."""
-    found: dict[str, Any] = {}
-    pending = set(names)
+@dataclasses.dataclass(frozen=True)
+class _Home:
+    """A module in which names are looked up.
+
+    Attributes:
+        package: From which its relative imports start.
+        tree: Its source.
+        prefix: How its names are told from those of the function's own module, where it is another.
+    """
+
+    package: str
+    tree: ast.Module
+    prefix: str = ""
+
+
+def _reached(home: _Home, names: set[str], found: dict[str, Any]) -> dict[str, Any]:
+    """Everything at the top of the module that ``names`` lead to, however indirectly; added to what was found."""
+    bindings, pending = _bindings(home.tree), set(names)
     while pending:
         name = pending.pop()
-        if name in bindings and f"name {name}" not in found:
-            found[f"name {name}"] = [_canonical(statement) for statement in bindings[name]]
-            pending.update(*map(_reads, bindings[name]))
+        key, statements = f"name {home.prefix}{name}", bindings.get(name, bindings.get(_ALL, []))
+        if statements and key not in found:
+            found[key] = [_canonical(statement) for statement in statements]
+            pending.update(*map(_reads, statements))
+            for module, wanted in _imported(statements, home.package):
+                _reached_in(module, name if wanted == _ALL else wanted, found)
     return found
+
+
+def _reached_in(module: ModuleType, wanted: str | None, found: dict[str, Any]) -> None:
+    """What a name of another module of the project leads to; of a module that is imported as such, all of them."""
+    file = str(module.__file__)
+    linecache.checkcache(file)
+    tree = ast.parse("".join(linecache.getlines(file)))
+    home = _Home(module.__package__ or "", tree, f"{module.__name__}.")
+    _reached(home, set(_bindings(tree)) if wanted is None else {wanted}, found)
+
+
+def _imported(statements: Iterable[ast.stmt], package: str) -> Iterator[tuple[ModuleType, str | None]]:
+    """The modules of the project that statements import, each with the name that is taken from it."""
+    for statement in statements:
+        named: list[tuple[str, str | None]]
+        if isinstance(statement, ast.Import):
+            named = [(alias.name, None) for alias in statement.names]
+        elif isinstance(statement, ast.ImportFrom):
+            base = "." * statement.level + (statement.module or "")
+            base = importlib.util.resolve_name(base, package) if statement.level else base
+            named = [*((base, alias.name) for alias in statement.names)]
+            named += [(f"{base}.{alias.name}", None) for alias in statement.names]  # it may be a module
+        else:
+            continue
+        for name, wanted in named:
+            module = sys.modules.get(name)
+            if module is not None and _is_of_the_project(module):
+                yield module, wanted
+
+
+def _is_of_the_project(module: ModuleType) -> bool:
+    """Whether a module is written by the user: it is a file, and neither Python's, nor installed, nor ours."""
+    file = getattr(module, "__file__", None)
+    if not file or not file.endswith(".py"):
+        return False
+    return not any(Path(file).is_relative_to(folder) for folder in (*_INSTALLED, _OURS))
 
 
 def _bindings(tree: ast.Module) -> dict[str, list[ast.stmt]]:

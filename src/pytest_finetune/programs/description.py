@@ -17,24 +17,26 @@ if TYPE_CHECKING:
 
 _PROBES = 3
 _NOT_DECODING = ("api_", "base_url", "extra_headers", "headers", "organization", "project")
+_DSPYS = ("_compiled", "callbacks", "history", "signature")  # attributes of every module, and of DSPy's own ones
 _METHODS = ("__init__", "__call__")  # of those that Python names
 
 
 def describe(program: dspy.Module) -> dict[str, Any]:
     """Give everything about a program that changes its answers, apart from models and adapter.
 
-    That is its class, the code of classes that are not DSPy's own, and for each predictor the instructions, the
-    fields with their types and constraints, the decoding parameters and the demonstrations.
+    That is its class, the code of classes that are not DSPy's own, what its modules hold beside other modules, and
+    for each predictor the instructions, the fields with their types and constraints, the decoding parameters and the
+    demonstrations.
 
     Raises:
         UsageError: If a demonstration holds a value that JSON cannot.
     """
-    states = dump_state(program)["predictors"]
+    states, held = dump_state(program)["predictors"], _held(program)
     return {
         "class": type(program).__name__,
         "code": _code(program),
         "predictors": {name: states[name] | _declared(part) for name, part in predictors(program).items()},
-    }
+    } | ({"held": held} if held else {})
 
 
 def program_fingerprint(program: dspy.Module) -> str:
@@ -109,11 +111,42 @@ def _constraint(constraint: object) -> list[Any]:
 
 
 def _told(value: object) -> Any:
-    """The value, or for what has no canonical form its name: never an address in memory."""
+    """The value; of a function its source; of what else has no canonical form its name, never an address."""
+    function = value if isinstance(value, FunctionType) else getattr(value, "func", None)  # a dspy.Tool has one
+    if isinstance(function, FunctionType):
+        return [function.__qualname__, _source(function)]
+    if isinstance(value, dict):
+        return {str(key): _told(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_told(item) for item in value]
     try:
         return plain(value)
     except UsageError:
         return getattr(value, "__qualname__", type(value).__qualname__)
+
+
+def _held(program: dspy.Module) -> dict[str, Any]:
+    """What the modules hold that is neither a module nor DSPy's: it decides what a ``forward`` does."""
+    import dspy
+
+    found = {}
+    for name, module in modules(program):
+        if isinstance(module, dspy.Predict):
+            continue
+        own = {key: value for key, value in vars(module).items() if key not in _DSPYS and not _has_modules(value)}
+        if own:
+            found[name] = {key: _told(value) for key, value in sorted(own.items())}
+    return found
+
+
+def _has_modules(value: object) -> bool:
+    import dspy
+
+    if isinstance(value, dict):
+        return any(map(_has_modules, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_has_modules, value))
+    return isinstance(value, dspy.Module) or (isinstance(value, type) and issubclass(value, dspy.Signature))
 
 
 def _code(program: dspy.Module) -> dict[str, Any]:
@@ -126,11 +159,19 @@ def _code(program: dspy.Module) -> dict[str, Any]:
 
 
 def _methods(base: type) -> dict[str, str | None]:
+    functions = {name: _function(value) for name, value in sorted(vars(base).items())}
     return {
-        name: _source(value)
-        for name, value in sorted(vars(base).items())
-        if isinstance(value, FunctionType) and (name in _METHODS or not name.startswith("__"))
+        name: _source(function)
+        for name, function in functions.items()
+        if isinstance(function, FunctionType) and (name in _METHODS or not name.startswith("__"))
     }
+
+
+def _function(value: object) -> object:
+    """The function of a method of any kind."""
+    if isinstance(value, property):
+        return value.fget
+    return value.__func__ if isinstance(value, staticmethod | classmethod) else value
 
 
 def _source(method: FunctionType) -> str | None:
