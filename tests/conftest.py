@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from pytest_finetune.lock import read_lock
+from pytest_finetune.lock import Lock, read_lock, write_lock
 
 TASKS = """\
 from typing import Literal
@@ -134,6 +134,14 @@ class Project:
     def artifact(self, kind: str) -> Path:
         """One of the files beside the lock; of the training files there is just one."""
         return next(iter(sorted((self.path / "models.lock.d").glob(f"{kind}-*"))))
+
+    def forget_what_was_accepted(self) -> None:
+        """Leave of the lock what it says of models: no rows, and no scores."""
+        entries = []
+        for entry in read_lock(self.lock).models:
+            artifacts = entry.artifacts.model_copy(update={"rows": None})
+            entries.append(entry.model_copy(update={"artifacts": artifacts, "score": None}))
+        write_lock(self.lock, Lock(model=tuple(entries)))
 
     def said(self, result: pytest.RunResult) -> str:
         """What was printed, without what differs from run to run, or with the libraries that a model learns by."""

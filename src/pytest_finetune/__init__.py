@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pytest_finetune import metrics
     from pytest_finetune.dataset import Dataset
-    from pytest_finetune.task import Suite, Task
+    from pytest_finetune.task import Mix, Suite, Task
 
-__all__ = ["Dataset", "Suite", "Task", "metrics"]
+__all__ = ["Dataset", "Mix", "Suite", "Task", "metrics"]
 
 _HOMES = {
     "Dataset": "pytest_finetune.dataset",
+    "Mix": "pytest_finetune.task",
     "Suite": "pytest_finetune.task",
     "Task": "pytest_finetune.task",
 }

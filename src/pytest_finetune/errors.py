@@ -12,6 +12,7 @@
     ├── EvidenceError       rows are missing, partial, stale or not comparable: no verdict can be given
     │   └── NotEvaluated    rows are missing because they may not be asked for: a cap, or no network
     ├── EndpointError       an endpoint could not be reached, or refused
+    │   ├── NotDeployed     it has no model of the name that is asked for
     │   └── JudgeError      the model that a metric asks gave no score: the row has none
     └── TrainingError       a stage could not be built; what was paid for is kept
 
@@ -60,6 +61,10 @@ class NotEvaluated(EvidenceError):
 
 class EndpointError(FinetuneError):
     """An endpoint could not be reached, or refused the request."""
+
+
+class NotDeployed(EndpointError):
+    """The endpoint has no model of that name: it was trained, it may be, and is not served."""
 
 
 class JudgeError(EndpointError):

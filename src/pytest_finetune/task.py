@@ -43,6 +43,25 @@ class Suite:
 
 
 @dataclass(frozen=True)
+class Mix:
+    """Rows of other work that a model is trained on too, so that it does not forget it.
+
+    They are drawn by the task's seed, hold the dataset's own answers, and count as training rows in the lock. Rows
+    that a suite holds are refused when the suite is judged.
+
+    Args:
+        dataset: All of its rows may be drawn, whatever their split.
+        share: Of the training file, between 0 and 1, as far as there are rows. Rehearsing a hundredth of the earlier
+            data was enough for Scialom et al., Fine-tuned Language Models are Continual Learners, EMNLP 2022.
+        program: Makes the program that the rows are written for; ``None``: the task's own.
+    """
+
+    dataset: Dataset
+    share: float = 0.1
+    program: Program | None = None
+
+
+@dataclass(frozen=True)
 class HeldOut:
     """Rows that claims look at, and what scores them.
 
@@ -79,8 +98,9 @@ class Task:
         name: What markers call the task; ``None``: the variable's name.
         optimizer: How the prompt-optimized stage is built: ``miprov2``, ``gepa``, ``bootstrap_random_search``,
             ``labeled_few_shot``, or a function that takes the task and gives a DSPy teleprompter.
-        recipe: How the fine-tuned stage is built: ``bootstrap``, ``labels``, ``distill``, ``better_together``.
-        recipe_options: Parameters of the recipe, such as ``{"source": "baseline"}``.
+        recipe: How the fine-tuned stage is built: ``bootstrap``, ``labels``, ``distill``, ``better_together``, or a
+            function that takes the task and gives a DSPy teleprompter that fine-tunes; see ``docs/recipes.md``.
+        recipe_options: Parameters of a named recipe, such as ``{"source": "baseline"}``.
         optimizer_options: Parameters of the optimizer, in DSPy's names.
         teacher_optimizer: As ``optimizer``, for the teacher's program; ``None``: the teacher is asked as it is.
         adapter: How prompts are written: ``chat``, ``json`` or ``xml``. It is pinned, since DSPy's default changes.
@@ -89,6 +109,9 @@ class Task:
         hyperparameters: Of the fine-tuning job, such as ``{"n_epochs": 3}``.
         suffix: What the fine-tuned model's id is to contain; ``None``: the task's name.
         seed: Of the optimizer and the job.
+        seeds: Of several jobs, in place of ``seed``: a model for each, of which the best on dev is kept, and their
+            spread told. Every job is paid for.
+        mix: Rows of other work to be trained on too, against forgetting: a `Mix`, or a dataset alone.
         suites: Other datasets by name, for claims with ``on=``: a `Suite`, or a dataset alone.
 
     Raises:
@@ -104,7 +127,7 @@ class Task:
     name: str | None = None
     optimizer: str | Callable[[Task], Any] = "miprov2"
     optimizer_options: Mapping[str, Any] = field(default_factory=dict)
-    recipe: str = "bootstrap"
+    recipe: str | Callable[[Task], Any] = "bootstrap"
     recipe_options: Mapping[str, Any] = field(default_factory=dict)
     teacher_optimizer: str | Callable[[Task], Any] | None = None
     adapter: str = "chat"
@@ -113,6 +136,8 @@ class Task:
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     suffix: str | None = None
     seed: int = 0
+    seeds: Sequence[int] = ()
+    mix: Mix | Dataset | None = None
     suites: Mapping[str, Dataset | Suite] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -130,8 +155,20 @@ class Task:
         for name, suite in self._named_suites().items():
             if not isinstance(suite.dataset, Dataset):
                 raise UsageError(f"{who}: suite {name!r} must be a Dataset, or a Suite with one")
+        self._check_training(who)
         if not isinstance(self.metric, Metric):
             object.__setattr__(self, "metric", as_metric(self.metric))
+
+    def _check_training(self, who: str) -> None:
+        if isinstance(self.mix, Dataset):
+            object.__setattr__(self, "mix", Mix(self.mix))
+        if self.mix is not None and not (isinstance(self.mix, Mix) and isinstance(self.mix.dataset, Dataset)):
+            raise UsageError(f"{who}: mix must be a Dataset, or a Mix with one")
+        if self.mixed is not None and not 0 < self.mixed.share < 1:
+            raise UsageError(f"{who}: mix: share={self.mixed.share!r} is a share of the training file: give 0.1")
+        seeds = list(self.seeds)
+        if len(set(seeds)) < len(seeds) or not all(type(seed) is int for seed in seeds):
+            raise UsageError(f"{who}: seeds={seeds!r}: give different whole numbers, as seeds=(0, 1, 2)")
 
     def bind(self, name: str, folder: Path) -> None:
         """Called when the tasks file is read: a name for a task that has none, and the folder of its data.
@@ -146,6 +183,20 @@ class Task:
             for name, suite in self._named_suites().items()
         }
         object.__setattr__(self, "suites", found)
+        if self.mixed is not None:
+            object.__setattr__(self, "mix", replace(self.mixed, dataset=self.mixed.dataset.resolve(folder)))
+
+    @property
+    def mixed(self) -> Mix | None:
+        """What is mixed in, as a `Mix`, also where a dataset alone was given."""
+        assert not isinstance(self.mix, Dataset)  # noqa: S101  # made one when the task was
+        return self.mix
+
+    @property
+    def recipe_name(self) -> str:
+        """The recipe's name, or its function's."""
+        chosen = self.recipe
+        return chosen if isinstance(chosen, str) else str(getattr(chosen, "__name__", type(chosen).__name__))
 
     @property
     def scorer(self) -> Metric:

@@ -15,7 +15,7 @@ from tests.conftest import Project
 from tests.unit.lock.conftest import make_entry
 
 from pytest_finetune.cli import ExitStatus
-from pytest_finetune.lock import Lock, read_lock, update_lock, write_lock
+from pytest_finetune.lock import Artifacts, Lock, read_lock, update_lock, write_lock
 from pytest_finetune.sandbox import Sandbox
 
 Git = Callable[..., int]
@@ -114,6 +114,18 @@ def test_a_model_that_is_gone_or_going_is_named(project: Project, command: Comma
         assert gone.startswith("tickets/finetuned: endpoint 'ours' has no model 'ft:sandbox-small")
         assert warned.startswith("warning: tickets/teacher: 'sandbox-large' is shut down in ")
         assert command("lock", "check", "--live", "--notice", "7").out.splitlines() == [gone]
+
+
+def test_what_nothing_refers_to_is_pruned(project: Project, command: Command) -> None:
+    before = sorted((project.path / "models.lock.d").iterdir())
+    artifacts = Artifacts.beside(project.lock)
+    spare = artifacts.path(artifacts.put_bytes("training", b"of an earlier model"))
+    entry = read_lock(project.lock).entry("tickets", "baseline")
+    kept = entry.artifacts.model_copy(update={"program": artifacts.put_json("program", {"of": "a candidate"})})
+    write_lock(project.candidate, Lock(model=(entry.model_copy(update={"artifacts": kept}),)))
+    done = command("lock", "prune")
+    assert done.out.splitlines() == [f"deleted {spare.name}", "1 files deleted."]
+    assert {*(project.path / "models.lock.d").iterdir()} - {*before} == {artifacts.path(kept.program)}
 
 
 def test_diff_tells_what_changed_since_a_commit(project: Project, command: Command, git: Git) -> None:

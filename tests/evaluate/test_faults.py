@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import dspy
 import pytest
 from tests.evaluate.colours import METRIC, QUICK, Name, ThinkThenName, rows, stage
 
 from pytest_finetune.core.records import RowState
+from pytest_finetune.dataset import SPLITS, Dataset
 from pytest_finetune.errors import EndpointError, UsageError
 from pytest_finetune.evaluate import Retries, evaluate
 from pytest_finetune.sandbox import Fault, FaultKind, Sandbox
@@ -93,7 +97,8 @@ def test_retry_after_is_honoured_within_reason(sandbox: Sandbox, store: Store, s
 
 def test_a_model_that_is_gone_ends_the_evaluation_with_one_error(sandbox: Sandbox, store: Store) -> None:
     stages = [stage("baseline", sandbox.base_url), stage("finetuned", sandbox.base_url, model="ft:gone")]
-    with pytest.raises(EndpointError, match=r"stage finetuned: .* model 'ft:gone': unsupported_model: The model `ft"):
+    said = "stage finetuned: model 'ft:gone' is not deployed: unsupported_model: The"
+    with pytest.raises(EndpointError, match=said):
         evaluate(stages, rows(300), METRIC, store, concurrency=4, timeout=5)
     assert sandbox.request_counts()["total"] <= 8
 
@@ -205,3 +210,51 @@ def test_a_result_that_cannot_be_kept_is_the_programs_mistake(
 ) -> None:
     with pytest.raises(UsageError, match=rf"stage baseline.*{message}"):
         evaluate([stage("baseline", sandbox.base_url, Gives(result))], rows(20), METRIC, store, timeout=5)
+
+
+class Threaded(Swallows):
+    """Asks in threads of its own, which know nothing of the row."""
+
+    def forward(self, thing: str) -> dspy.Prediction:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(super().forward, thing).result()
+
+
+def test_a_call_from_a_thread_that_knows_no_row_is_no_answer(sandbox: Sandbox, store: Store) -> None:
+    stages = [stage("baseline", sandbox.base_url, Threaded())]
+    with pytest.raises(
+        UsageError, match=r"asks 'openai/sandbox-small' from a thread.* use dspy\.Parallel, or run the"
+    ):
+        evaluate(stages, rows(3), METRIC, store, concurrency=1, timeout=5)
+
+
+class Exits(Fails):
+    """A program that wants to end the process on some rows."""
+
+    def forward(self, thing: str) -> dspy.Prediction:
+        if self.things in thing:
+            sys.exit(3)
+        return self.name(thing=thing)
+
+
+def test_a_program_that_exits_ends_the_run_at_once_with_its_name(sandbox: Sandbox, store: Store) -> None:
+    began = time.monotonic()
+    with pytest.raises(UsageError, match="raised SystemExit, which no program or metric may: 3"):
+        evaluate([stage("baseline", sandbox.base_url, Exits("number 2"))], rows(5), METRIC, store, timeout=60)
+    assert time.monotonic() - began < 30
+
+
+class Edits(Fails):
+    """A program that changes what it is given."""
+
+    def forward(self, thing: Any) -> dspy.Prediction:
+        thing.append("seen")
+        return dspy.Prediction(colour=str(len(thing)), name=self.name(thing=thing[0]).colour)
+
+
+def test_a_program_that_changes_its_inputs_changes_them_for_no_other_stage(sandbox: Sandbox, store: Store) -> None:
+    splits = {split: [{"thing": [f"{split} {n}"], "colour": "2"} for n in range(5)] for split in SPLITS}
+    held = Dataset.from_examples(splits, inputs=["thing"]).rows("test")
+    stages = [stage(name, sandbox.base_url, Edits("")) for name in ("first", "second")]
+    found = evaluate(stages, held, METRIC, store, timeout=30)
+    assert {row.score for of_stage in found.values() for row in of_stage} == {1.0}

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from syrupy.assertion import SnapshotAssertion
 from tests.conftest import Project
+
+LOCKED = """
+import pytest
+
+
+@pytest.mark.ft_claim("tickets", "finetuned >= locked")
+def test_it(): ...
+"""
 
 
 def test_without_it_claims_are_skipped_with_the_command_that_judges_them(project: Project) -> None:
@@ -90,4 +100,34 @@ def test_what_is_skipped_is_not_evaluated(built: Project) -> None:
     (built.path / "tickets.jsonl").unlink()
     result = built.gate("-rs")
     result.assert_outcomes(skipped=3)
-    result.stdout.fnmatch_lines(["SKIPPED*not today"])
+    result.stdout.fnmatch_lines(["ERROR: 3 claims were skipped or xfailed, the first of them *", "SKIPPED*not today"])
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["plain", "n2"])
+def test_a_claim_that_is_expected_to_fail_leaves_no_run_green(built: Project, workers: tuple[str, ...]) -> None:
+    built.edit("test_models.py", "min_score=0.5", "min_score=0.99")
+    built.edit("test_models.py", "@pytest", "@pytest.mark.xfail\n@pytest")
+    result = built.gate(*workers)
+    result.assert_outcomes(xfailed=1, xpassed=2)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["ERROR: 3 claims were skipped or xfailed*"])
+
+
+def test_a_run_in_which_nothing_could_be_compared_is_not_green(built: Project) -> None:
+    built.write("test_models.py", LOCKED)
+    built.gate().assert_outcomes(passed=1)
+    whole = built.lock.read_text()
+    built.lock.write_text(re.sub(r"(?m)^rows = .*\n", "", whole))
+    cut = built.gate()
+    cut.assert_outcomes(errors=1)
+    cut.stdout.fnmatch_lines(
+        ["*tickets/finetuned: the lock has its score and not its rows: one of them was taken out*"]
+    )
+    built.lock.write_text(whole)
+    built.forget_what_was_accepted()
+    result = built.gate()
+    result.assert_outcomes(skipped=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["ERROR: every claim compares with what was accepted, and nothing was*"])
+    built.gate("-o", "ft_require=true").assert_outcomes(errors=1)

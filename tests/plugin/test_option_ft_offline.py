@@ -19,9 +19,7 @@ def test_a_fresh_clone_is_judged_by_the_rows_beside_the_lock(built: Project, plu
 
 
 def test_what_was_evaluated_since_is_judged_before_what_was_accepted(built: Project) -> None:
-    for ref in built.lock.read_text(encoding="utf-8").splitlines():
-        if ref.startswith("rows = "):
-            built.edit("models.lock", f"{ref}\n", "")
+    built.forget_what_was_accepted()
     built.gate("-q", "--ft-offline").assert_outcomes(passed=3)
 
 
@@ -29,9 +27,7 @@ def test_what_is_not_recorded_is_neither_green_nor_an_ordinary_failure(
     built: Project, plugin_args: tuple[str, ...]
 ) -> None:
     shutil.rmtree(built.path / ".pytest-finetune")
-    for ref in built.lock.read_text(encoding="utf-8").splitlines():
-        if ref.startswith("rows = "):
-            built.edit("models.lock", f"{ref}\n", "")
+    built.forget_what_was_accepted()
     result = built.gate("-q", "--ft-offline", *plugin_args)
     result.assert_outcomes(errors=3)
     assert result.ret == pytest.ExitCode.TESTS_FAILED

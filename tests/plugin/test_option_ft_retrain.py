@@ -76,6 +76,11 @@ def test_what_cannot_work_is_refused_before_anything_is_built(
             "--ft-endpoint says what to build, and so needs",
         ),
         (["--ft-retrain", "--ft-task=tickets", "--ft-task=ticket"], "--ft-task ticket: no collected claim names it;"),
+        (
+            ["--ft-retrain", "test_models.py::test_tickets"],
+            "and test_models.py::test_tickets leaves some of them out",
+        ),
+        (["--ft-retrain", "-p", "cacheprovider", "--lf"], "and --last-failed leaves some of them out"),
         (["--ft-retrain", "--ft-endpoint=elsewhere"], "there is no endpoint 'elsewhere'; known are openai, sandbox"),
         (["--ft-retrain", "--ft-endpoint=openai"], "endpoint 'openai' needs a key in the environment variable"),
     ],

@@ -39,7 +39,7 @@ def test_each_source_overrides_the_one_before_and_the_header_names_it(
         ("modles = ['models.lock']", "<project>/pyproject.toml: [tool.pytest-finetune] has no setting 'modles'"),
         ("alpha = 0.7", "setting 'alpha' (from [tool.pytest-finetune]): Input should be less than 0.5, not 0.7"),
         ("alpha = ", "<project>/pyproject.toml: Invalid value"),
-        ("[tool.pytest-finetune.endpoints.mine]\nurl = ''", "endpoints.mine.base_url: Field required"),
+        ("[tool.pytest-finetune.endpoints.mine]", "endpoints.mine: needs base_url, or preset"),
     ],
 )
 def test_a_wrong_one_is_one_error(built: Project, table: str, message: str) -> None:

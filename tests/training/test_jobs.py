@@ -7,20 +7,25 @@ import sys
 import threading
 import time
 import zlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.training.conftest import Report, hurried, make_program, make_rows
+from tests.training.refusing import refusing
+from tests.training.test_job_faults import await_status
 
 from pytest_finetune.endpoints import Endpoint
 from pytest_finetune.errors import EndpointError, TrainingError
-from pytest_finetune.sandbox import Fault, FaultKind, Sandbox
-from pytest_finetune.training.jobs import KEY, JobRequest, JobRunner, file_name
+from pytest_finetune.sandbox import Fault, FaultKind, Sandbox, Settings
+from pytest_finetune.training.jobs import JobRequest, JobRunner
 from pytest_finetune.training.journal import Journal
+from pytest_finetune.training.remote import KEY
+from pytest_finetune.training.request import file_name
 from pytest_finetune.training.rows import to_jsonl, training_row
-from pytest_finetune.training.steady import Interrupted
+from pytest_finetune.training.steady import Interrupted, Pending
 
 COMEBACK = "pytest-finetune train colours"
 
@@ -38,6 +43,13 @@ def asked(request: pytest.FixtureRequest) -> JobRequest:
         for row in make_rows(12, seed)
     ]
     return JobRequest("sandbox-small", to_jsonl(rows), seed=seed, suffix="colours", hyperparameters={"n_epochs": 2})
+
+
+@pytest.fixture
+def blind(sandbox: Sandbox) -> Iterator[Endpoint]:
+    """A paid endpoint that lists no jobs."""
+    with refusing(sandbox, "GET", "/jobs") as url:
+        yield Endpoint("mine", url)
 
 
 def runner(endpoint: Endpoint, journal: Path | Journal, report: Report) -> JobRunner:
@@ -70,6 +82,10 @@ def test_a_job_is_run_and_told_of(endpoint: Endpoint, journal: Path, report: Rep
     assert lines[-1]["state"] == "succeeded"
     assert {line["key"] for line in lines} == {facts.key}
     assert (journal.parent / file_name(asked.training)).read_bytes() == asked.training
+    kept = (journal.parent / f"{facts.id}.events.jsonl").read_text(encoding="utf-8")
+    events = [json.loads(line)["message"] for line in kept.splitlines()]
+    assert events[0] == f"Created fine-tuning job: {facts.id}"
+    assert events[-1] == "The job has successfully completed"
 
 
 def test_the_same_askedis_paid_once(endpoint: Endpoint, journal: Path, report: Report, asked: JobRequest) -> None:
@@ -255,6 +271,69 @@ def test_a_paid_endpoint_that_does_not_know_the_job_gets_no_second_one(
     with pytest.raises(TrainingError, match=r"ftjob-elsewhere .* No second job is started"):
         runner(paid, journal, report).run(asked)
     assert on_server(paid, asked) == ([], 0)
+
+
+def test_a_model_that_was_deleted_from_a_paid_endpoint_stops_the_build(
+    sandbox: Sandbox, journal: Path, report: Report, asked: JobRequest
+) -> None:
+    paid = Endpoint("azure", sandbox.base_url)
+    first = runner(paid, journal, report).run(asked)
+    with paid.client() as client:
+        client.models.delete(first.model)
+    with pytest.raises(TrainingError) as error:
+        runner(paid, journal, report).run(asked)
+    assert f"pytest-finetune jobs forget {first.id}, then run: {COMEBACK}" in str(error.value)
+    Journal(journal).write(asked.key(paid), "gone", job=first.id)
+    second = runner(paid, journal, report).run(asked)
+    assert len({first.id, second.id}) == len({first.model, second.model}) == 2
+
+
+def test_a_key_that_is_refused_on_the_way_is_no_end_of_the_job(
+    tmp_path: Path, journal: Path, report: Report, asked: JobRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLOURS_KEY", "right")
+    with Sandbox(Settings(clock_speed=10_000, api_key="right", state_dir=tmp_path / "server")) as locked:
+        endpoint = Endpoint("mine", locked.base_url, api_key_env="COLOURS_KEY")
+        waiting = runner(endpoint, journal, report)
+        waiting.patience.to_the_end = False
+        with pytest.raises(Pending):
+            waiting.run(asked)
+        monkeypatch.setenv("COLOURS_KEY", "expired")
+        with pytest.raises(EndpointError, match=r"HTTP 401.*What was handed in goes on\. Next: set the key right"):
+            runner(endpoint, journal, report).run(asked)
+        monkeypatch.setenv("COLOURS_KEY", "right")
+        assert runner(endpoint, journal, report).run(asked).id == waiting.following
+
+
+def test_where_jobs_cannot_be_listed_a_lost_answer_stops_the_build(
+    blind: Endpoint, sandbox: Sandbox, journal: Path, report: Report, asked: JobRequest
+) -> None:
+    key = asked.key(blind)
+    Journal(journal).write(key, "creating", training_file="file-1", unanswered=True)
+    with pytest.raises(TrainingError, match=f"cannot list its jobs.*pytest-finetune jobs forget {key}"):
+        runner(blind, journal, report).run(asked)
+    Journal(journal).write(key, "gone")
+    assert runner(blind, journal, report).run(asked).status == "succeeded"
+    with Endpoint("sandbox", sandbox.base_url).client() as client:
+        jobs = client.fine_tuning.jobs.list(metadata={KEY: key})
+        assert [job.status for job in jobs] == ["succeeded"]
+
+
+def test_a_job_can_be_handed_in_and_left(
+    sandbox: Sandbox, endpoint: Endpoint, journal: Path, report: Report, asked: JobRequest
+) -> None:
+    sandbox.set_faults(Fault(kind=FaultKind.JOB_PAUSES, times=1))
+    leaving = runner(endpoint, journal, report)
+    leaving.patience.to_the_end = False
+    for _ in range(2):
+        with pytest.raises(Pending, match=f"is handed in .* take it up with: {COMEBACK}"):
+            leaving.run(asked)
+    with endpoint.client() as client:
+        await_status(client, str(leaving.following), "paused")
+        client.fine_tuning.jobs.resume(str(leaving.following))
+        await_status(client, str(leaving.following), "succeeded")
+    assert leaving.run(asked).id == leaving.following
+    assert on_server(endpoint, asked) == (["succeeded"], 1)
 
 
 def test_jobs_without_metadata_are_known_by_their_file(

@@ -20,15 +20,25 @@ from pytest_finetune.errors import TrainingError, UsageError
 from pytest_finetune.programs import attach
 from pytest_finetune.sandbox import Fault, FaultKind, Sandbox
 from pytest_finetune.task import Task
+from pytest_finetune.training.building import Finetuned
 from pytest_finetune.training.optimizers import Optimized, build_prompt_optimized
-from pytest_finetune.training.recipes import Finetuned, build_finetuned
+from pytest_finetune.training.recipes import build_finetuned
 from pytest_finetune.training.rows import NO_REASONING
 from pytest_finetune.training.runs import mean_score, run_program
+from pytest_finetune.workflow.tasks import load_tasks
 
 
 def plain(task: Task, endpoint: Endpoint) -> Optimized:
     """A prompt-optimized stage that was not optimized."""
     return Optimized(attach(task.program(), endpoint.lm(task.student, **task.decoding())), True, 0.0, 0.0)
+
+
+def prompted(task: Task, endpoint: Endpoint, report: Report) -> Optimized:
+    """A prompt-optimized stage with demonstrations."""
+    lm = endpoint.lm(task.student, **task.decoding())
+    return build_prompt_optimized(
+        task, lm, trainset=task.dataset.train, devset=task.dataset.dev, report=report, concurrency=8
+    )
 
 
 def build(task: Task, endpoint: Endpoint, journal: Path, report: Report, **more: Any) -> Finetuned:
@@ -91,10 +101,7 @@ def test_bootstrap_trains_on_accepted_traces_without_demonstrations(
     endpoint: Endpoint, journal: Path, report: Report
 ) -> None:
     task = make_task()
-    lm = endpoint.lm(task.student, **task.decoding())
-    optimized = build_prompt_optimized(
-        task, lm, trainset=task.dataset.train, devset=task.dataset.dev, report=report, concurrency=8
-    )
+    optimized = prompted(task, endpoint, report)
     demos = len(optimized.program.predictors()[0].demos)
     built = build(task, endpoint, journal, report, optimized=optimized)
     trained = rows_of(built.training_file)
@@ -139,6 +146,32 @@ def test_the_same_inputs_give_the_same_bytes_and_the_same_job(
     assert second.job == first.job
 
 
+class AtOnce(dspy.Module):  # type: ignore[misc]  # dspy ships no types
+    """Asks two predictors in threads of its own, so that their calls come in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.here, self.there = make_program(), dspy.Predict("thing -> colour")
+
+    def forward(self, thing: str) -> Any:
+        asked = dspy.Example(thing=thing).with_inputs("thing")
+        pairs = [(self.there, asked), (self.here, asked)]
+        return dspy.Parallel(num_threads=2, disable_progress_bar=True)(pairs)[1]
+
+
+def test_a_program_with_threads_of_its_own_gives_the_same_bytes_too(
+    endpoint: Endpoint, journal: Path, report: Report
+) -> None:
+    task = make_task(program=AtOnce, recipe_options={"source": "baseline"})
+    first, second = (
+        build(task, endpoint, journal.parent / f"{threads}" / "jobs.jsonl", report, concurrency=threads).training_file
+        for threads in (1, 16)
+    )
+    assert first == second
+    kept = [messages for messages in rows_of(first) if "Name the colour." in messages[0]["content"]]
+    assert 2 * len(kept) == len(rows_of(first)) > 20
+
+
 def test_a_build_that_is_run_again_asks_nothing_again(
     sandbox: Sandbox, endpoint: Endpoint, journal: Path, report: Report
 ) -> None:
@@ -146,8 +179,10 @@ def test_a_build_that_is_run_again_asks_nothing_again(
     sandbox.set_faults(Fault(kind=FaultKind.JOB_FAILS, times=1))
     with pytest.raises(TrainingError):
         build(task, endpoint, journal, report)
+    files = sorted(journal.parent.glob("pytest-finetune-*.jsonl"))
     sandbox.forget_requests()
     built = build(task, endpoint, journal, report)
+    assert sorted(journal.parent.glob("pytest-finetune-*.jsonl")) == files  # the same bytes, so that it is one job
     assert sandbox.request_counts()["by_model"] == {}
     assert "Taking up the answers of sandbox-small that an earlier run has kept." in report
     kept, total = (sum(counts) for counts in zip(*built.kept.values(), strict=True))
@@ -285,6 +320,17 @@ def test_better_together_ends_on_a_tuned_model(endpoint: Endpoint, journal: Path
     assert built.notes[0].startswith("better_together on dev, in percent: p -> w ")
 
 
+@pytest.mark.parametrize("strategy", ["w", "w -> p", "w -> w", "w -> p -> w"])
+def test_better_together_takes_any_strategy(endpoint: Endpoint, journal: Path, report: Report, strategy: str) -> None:
+    task = make_task(recipe="better_together", recipe_options={"strategy": strategy}, optimizer_options={"k": 8})
+    built = build(task, endpoint, journal, report)
+    steps = strategy.split(" -> ")
+    said = built.notes[0].removeprefix("better_together on dev, in percent: ").split(", ")
+    tried = {one.rpartition(" ")[0] for one in said}
+    assert tried == {"baseline", *(" -> ".join(steps[: n + 1]) for n in range(len(steps)))}
+    assert built.model == built.job.model
+
+
 @pytest.mark.parametrize("recipe", ["bootstrap", "better_together"])
 def test_a_failed_job_is_an_error_with_its_id(
     sandbox: Sandbox, endpoint: Endpoint, journal: Path, report: Report, recipe: str
@@ -307,13 +353,17 @@ def test_better_together_that_ends_where_it_began_is_an_error(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"recipe": "magic"}, "there is no recipe 'magic': use bootstrap, labels, distill, better_together"),
+        (
+            {"recipe": "magic"},
+            "there is no recipe 'magic': use bootstrap, labels, distill, better_together, or a function",
+        ),
         ({"recipe_options": {"sauce": "x"}}, "has no option sauce: it has source"),
         ({"recipe_options": {"source": "teacher"}}, "source='teacher': use 'baseline' or 'prompt_optimized'"),
         ({"recipe": "distill", "teacher": "sandbox-large"}, "needs the teacher's program"),
         ({"recipe": "labels", "program": TwoSteps()}, "have no field 'hint', which the program's predictor 'last'"),
         ({"recipe": "better_together", "recipe_options": {"strategy": "p"}}, "strategy='p'"),
         ({"recipe": "better_together", "optimizer": "nadam"}, "there is no optimizer 'nadam'"),
+        ({"recipe": lambda _: None, "recipe_options": {"a": 1}}, "recipe_options are for built-in recipes"),
         ({"suffix": "x" * 65}, "is longer than 64 characters"),
     ],
 )
@@ -345,3 +395,165 @@ def test_an_adapter_without_a_formatter_is_refused(journal: Path, report: Report
 
 
 NOWHERE = Endpoint("nowhere", "http://127.0.0.1:9/v1")
+
+
+# --- a recipe of the user's own ---
+
+
+def with_dspys_own(task: Task) -> Any:
+    return dspy.BootstrapFinetune(metric=task.scorer, exclude_demos=True, num_threads=4)
+
+
+def test_a_user_s_own_recipe_is_run_and_its_job_is_paid_for_once(
+    endpoint: Endpoint, journal: Path, report: Report
+) -> None:
+    task = make_task(recipe=with_dspys_own, seed=31)
+    optimized = prompted(task, endpoint, report)
+    built = build(task, endpoint, journal, report, optimized=optimized)
+    assert score(task, built.program) > score(task, plain(task, endpoint).program)
+    assert asked_as_served(task, built) == {messages[0]["content"] for messages in rows_of(built.training_file)}
+    assert (built.job.seed, built.kept) == (31, {})
+    assert built.validation_file is not None
+    before = jobs_and_files(endpoint)
+    again = build(task, endpoint, journal.parent / "b" / "jobs.jsonl", report, optimized=optimized)
+    assert again.job == built.job
+    assert jobs_and_files(endpoint) == before
+
+
+class Gives:
+    """A teleprompter that tunes the student, and gives what it is told to make of it."""
+
+    def __init__(self, make: Any, *, tune: bool = True) -> None:
+        self.make, self.tune = make, tune
+
+    def compile(self, student: Any, trainset: Any, teacher: Any = None) -> Any:
+        assert teacher is None
+        if not self.tune:
+            return self.make(student)
+        tuned = with_dspys_own(make_task()).compile(student, trainset=trainset)
+        tuned._compiled = False  # noqa: SLF001  # as DSPy's own optimizers leave it
+        return self.make(tuned)
+
+
+def reworded(program: Any) -> Any:
+    program.signature = program.signature.with_instructions("Name the shade.")
+    return program
+
+
+def of_two_models(program: Any) -> Any:
+    program.predictors()[0].lm = program.predictors()[1].lm.copy(model="openai/sandbox-large")
+    return program
+
+
+def fails(_: Any) -> Any:
+    raise RuntimeError("no luck")
+
+
+@pytest.mark.parametrize(
+    ("own", "program", "words"),
+    [
+        (Gives(lambda _: None, tune=False), make_program, "gave a NoneType: its compile must give the program"),
+        (Gives(lambda _: dspy.Predict("a -> b"), tune=False), make_program, "gave another program than the task's"),
+        (Gives(of_two_models, tune=False), AtOnce, "of 2 models .sandbox-large, sandbox-small.: a stage is pinned"),
+        (Gives(fails, tune=False), make_program, "the recipe own failed: RuntimeError: no luck"),
+        (Gives(lambda program: program, tune=False), make_program, "ended on the model it began with"),
+        (Gives(reworded), make_program, r"predictor 'self' is asked .* Served: '.*shade.*'; trained on: '.*colour"),
+    ],
+)  # fmt: skip
+def test_what_a_user_s_own_recipe_gives_is_checked(
+    endpoint: Endpoint, journal: Path, report: Report, own: Gives, program: Any, words: str
+) -> None:
+    def recipe(_: Task) -> Gives:
+        return own
+
+    recipe.__name__ = "own"
+    with pytest.raises(TrainingError, match=words):
+        build(make_task(recipe=recipe, program=program), endpoint, journal, report)
+
+
+def test_a_job_that_fails_in_a_user_s_own_recipe_is_told_as_it_is(
+    sandbox: Sandbox, endpoint: Endpoint, journal: Path, report: Report
+) -> None:
+    sandbox.set_faults(Fault(kind=FaultKind.JOB_FAILS))
+    with pytest.raises(TrainingError, match=r"job ftjob-\w+ .* failed: .* pytest-finetune train colours"):
+        build(make_task(recipe=with_dspys_own, seed=32), endpoint, journal, report)
+
+
+def uploads_rubbish(_: Task) -> Any:
+    class Tuner:
+        def compile(self, student: Any) -> Any:
+            rows = [{"messages": [{"role": "user", "content": "x"}, {"role": "robot", "content": "y"}]}] * 12
+            job = student.get_lm().finetune(rows, dspy.clients.utils_finetune.TrainDataFormat.CHAT)
+            return job.result() if not isinstance(job.result(), Exception) else fails_with(job.result())
+
+    return Tuner()
+
+
+def fails_with(error: Any) -> Any:
+    raise error
+
+
+def test_a_file_that_no_endpoint_would_take_is_never_uploaded(
+    endpoint: Endpoint, journal: Path, report: Report
+) -> None:
+    before = jobs_and_files(endpoint)
+    with pytest.raises(TrainingError, match=r"training file is not what .*: line 1 has no role of .* in message 2; "):
+        build(make_task(recipe=uploads_rubbish), endpoint, journal, report)
+    assert jobs_and_files(endpoint) == before
+
+
+# --- several seeds ---
+
+
+def test_the_best_of_several_seeds_by_dev_is_kept_and_the_spread_is_told(
+    sandbox: Sandbox, endpoint: Endpoint, journal: Path, report: Report
+) -> None:
+    task = make_task(recipe_options={"source": "baseline"}, seeds=(41, 42, 43))
+    sandbox.forget_requests()
+    built = build(task, endpoint, journal, report)
+    assert sandbox.request_counts()["by_model"]["sandbox-small"] == 60  # the rows are asked for once
+    assert list(built.seeds) == [41, 42, 43]
+    best = max(built.seeds.values())
+    assert built.job.seed == next(seed for seed, dev in built.seeds.items() if dev == best)
+    runs = run_program(built.program, task.dataset.dev, adapter=task.make_adapter(), concurrency=8)
+    assert mean_score(runs, task.scorer) == best
+    (note,) = built.notes
+    assert note.startswith(f"dev by seed 41: {built.seeds[41]:.3f}, 42: ")
+    assert f"seed {built.job.seed} is kept. On average +" in note
+    assert "seed noise (two standard deviations: " in note
+    with endpoint.client() as client:
+        jobs = [job for job in client.fine_tuning.jobs.list() if job.seed in (41, 42, 43)]
+    assert len({job.training_file for job in jobs}) == 1
+    assert len(jobs) == 3
+    again = build(replace(task, seeds=(), seed=41), endpoint, journal, report)
+    assert again.seeds == {}
+
+
+# --- too few rows ---
+
+
+def test_what_gets_more_rows_is_offered_by_name(endpoint: Endpoint, journal: Path, report: Report) -> None:
+    half = metrics.as_metric(
+        lambda row, *_: 1.0 if "(1.1" in row.thing else 0.6, name="half", binary=True, version="1"
+    )
+    task = make_task(metric=half, recipe_options={"source": "baseline"}, teacher="sandbox-large")
+    build(task, endpoint, journal, report)
+    assert report[1].startswith("Kept 11 of 60")
+    assert "recipe='distill', teacher='sandbox-large' is set" in report[2]
+    assert "metric.for_bootstrapping(threshold=0.5) would have kept 60 rows" in report[2]
+    assert "recipe='labels'" in report[2]
+
+
+def test_the_recipe_of_the_docs_is_one(tmp_path: Path, endpoint: Endpoint, journal: Path, report: Report) -> None:
+    page = Path(__file__).parents[2] / "docs" / "recipes.md"
+    source = page.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    (tmp_path / "recipe_of_the_docs.py").write_text(source, encoding="utf-8")
+    task: Task = load_tasks(tmp_path, ["recipe_of_the_docs.py"])["answers"]
+    red = make_task(
+        program=task.program, dataset=task.dataset, metric=task.metric, recipe=task.recipe, mix=task.mix, seeds=(0, 1)
+    )
+    built = build(red, endpoint, journal, report, optimized=prompted(red, endpoint, report))
+    assert list(built.seeds) == [0, 1]
+    trained = rows_of(built.training_file)
+    kinds = Counter("`kind`" in messages[0]["content"] for messages in trained)
+    assert kinds[True] == round(0.25 * kinds[False]) > 10

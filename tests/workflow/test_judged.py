@@ -49,7 +49,7 @@ def test_it_is_built_and_gated_and_no_row_is_judged_twice(project: Project) -> N
     project.write("few.jsonl", "\n".join(rows) + "\n")
     project.write("finetune_tasks.py", (project.path / "finetune_tasks.py").read_text(encoding="utf-8") + JUDGED)
     project.write("test_models.py", TESTS)
-    project.run("-q", "--ft-retrain", "--ft-task=judged").assert_outcomes(passed=1)
+    project.run("-q", "--ft-retrain", "--ft-skip-check", "--ft-task=judged").assert_outcomes(passed=1)
     asked = judgements(project)
     assert asked
     assert set(asked) == {("judge", "sandbox-large")}

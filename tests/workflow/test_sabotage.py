@@ -134,6 +134,11 @@ def drop_the_accepted_rows_that_were_wrong(project: Project) -> None:
     rewrite(project, "finetuned", "rows", only_right)
 
 
+def drop_the_accepted_rows(project: Project) -> None:
+    lines = project.lock.read_text().splitlines(keepends=True)
+    project.write("models.lock", "".join(line for line in lines if not line.startswith("rows =")))
+
+
 def raise_the_score_in_the_lock(project: Project) -> None:
     score = read_lock(project.lock).entry("tickets", "finetuned").score
     assert score is not None
@@ -251,6 +256,7 @@ SABOTAGE = [
     lose_the_store_and_the_training_file,
     raise_the_scores_of_the_accepted_rows,
     drop_the_accepted_rows_that_were_wrong,
+    drop_the_accepted_rows,
     raise_the_score_in_the_lock,
     pass_a_stage_off_as_another,
     drop_a_stage_from_the_lock,

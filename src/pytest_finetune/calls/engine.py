@@ -22,6 +22,8 @@ from pytest_finetune.calls.notes import NOTES, Notes
 from pytest_finetune.calls.records import Replay
 from pytest_finetune.calls.traffic import Retries, Traffic
 from pytest_finetune.core.records import Usage
+from pytest_finetune.endpoints import Endpoint
+from pytest_finetune.errors import UsageError
 
 if TYPE_CHECKING:
     import dspy
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 _CLIENT = {"api_key": None, "api_base": None, "base_url": None, "timeout": None}  # the engine's, no longer the LM's
 
 _ROUTE = "openai-chat"
+_LETTERS = 4  # of English text are about a token
+_ANSWER = 256  # tokens that an answer is taken to have, until it is there
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Calling:
         timeout: Seconds to wait for the next byte of an answer.
         budget: What requests cost, and what may be spent.
         replay: Answers that were paid for before; None where every request is to be sent.
+        of_rows: Every call belongs to a row, whose notes it must find.
+        strays: The models of calls that did not: their rows have no answer that counts.
     """
 
     traffic: Traffic = field(default_factory=lambda: Traffic(32))
@@ -48,33 +54,36 @@ class Calling:
     timeout: float = 60.0
     budget: Budget = field(default_factory=Budget)
     replay: Replay | None = None
+    of_rows: bool = False
+    strays: list[str] = field(default_factory=list)
 
 
 class Engine:
     """Asks the models of one endpoint for DSPy.
 
     Args:
-        lm: The LM whose place it takes.
+        lm: The LM of `Endpoint.lm` whose place it takes.
         calling: How its model is asked.
-        endpoint: The identity of the endpoint, by which answers are found again.
 
     Raises:
+        EndpointError: If the variable of a header is not set.
         UsageError: If a cap is set, and the model's price is unknown.
     """
 
-    def __init__(self, lm: dspy.LM, calling: Calling, endpoint: str = "") -> None:
-        from dspy.lm15 import LMRouter, RouterConfig, Timeouts
+    def __init__(self, lm: dspy.LM, calling: Calling) -> None:
+        from dspy.lm15 import LMRouter, RouterConfig
+
+        from pytest_finetune.endpoints.wire import transport
 
         self._lm = lm
         self._calling = calling
-        self._endpoint = endpoint
+        self._endpoint: Endpoint = lm.endpoint
         calling.budget.check(lm.model.partition("/")[2])
-        timeout = calling.timeout
+        self._transport = transport(self._endpoint, timeout=calling.timeout, connections=calling.traffic.most)
         config = RouterConfig(
-            api_keys={_ROUTE: lm.kwargs.get("api_key")},
-            base_urls={_ROUTE: lm.kwargs.get("api_base") or lm.kwargs.get("base_url")},
-            timeouts=Timeouts(read=timeout, write=timeout, pool=timeout),
-            max_connections=calling.traffic.most,
+            api_keys={_ROUTE: self._endpoint.key},  # asked for each request, since keys expire
+            base_urls={_ROUTE: self._endpoint.base_url},
+            transport=self._transport,
         )
         self._router = LMRouter(config)
         self._provider = self._router.lm(f"{_ROUTE}:{lm.model.partition('/')[2]}")
@@ -114,15 +123,14 @@ class Engine:
 
         Raises:
             OverBudget: It might cost more than is left.
+            UsageError: Nobody knows for which row it is asked.
         """
-        import dspy
-
-        notes = dspy.settings.get(NOTES) or Notes(math.inf)  # a program's own threads carry no context
+        notes = self._notes(request.model)
         wire = replace(request, model=request.model.partition("/")[2])
         replay = self._calling.replay
         if replay is None:
             return self._ask(wire, notes)
-        key = replay.key(self._endpoint, wire)
+        key = replay.key(self._endpoint.identity, wire)
         notes.replayed.append(key)
         body = replay.recall(key)
         if body is not None:
@@ -130,6 +138,16 @@ class Engine:
         response = self._ask(wire, notes)
         replay.record(key, wire.model, response.provider_data, self._usage(wire.model, response))
         return response
+
+    def _notes(self, model: str) -> Notes:
+        """Those of the row; a thread that a program made by itself carries no context, and so has none."""
+        import dspy
+
+        notes: Notes | None = dspy.settings.get(NOTES)
+        if notes is None and self._calling.of_rows:
+            self._calling.strays.append(model)
+            raise UsageError("a model was asked from a thread that does not know for which row")
+        return notes or Notes(math.inf)
 
     @contextmanager
     def readable(self) -> Iterator[None]:
@@ -148,17 +166,23 @@ class Engine:
 
     def _ask(self, wire: Any, notes: Notes) -> Any:
         attempt = 0
+        renewed = False
         while True:
             attempt += 1
+            generation = self._endpoint.key_generation
             try:
                 return self._once(wire, notes)
             except OverBudget:
                 self._calling.traffic.stop()
                 raise
             except Exception as error:
+                if not renewed and _is_expiry(error) and self._endpoint.renew_key(generation):
+                    renewed = True
+                    continue
                 wait = self._wait(attempt, error)
                 if wait is None or time.monotonic() + wait > notes.until:
-                    notes.failure = None if concerns_the_prompt(error) else error
+                    if notes.failure is None and not concerns_the_prompt(error):
+                        notes.failure = error
                     raise
                 self._calling.traffic.pause(wait)
 
@@ -171,7 +195,9 @@ class Engine:
         return self._calling.retries.wait(attempt, getattr(error, "retry_after", None))
 
     def _once(self, wire: Any, notes: Notes) -> Any:
-        traffic = self._calling.traffic
+        traffic, rates = self._calling.traffic, self._endpoint.rates
+        booked = tokens_of(wire) if rates.counts_tokens else 0.0
+        traffic.pause(rates.request(booked))
         with traffic.slot(), self._calling.budget.booked(wire) as bill:
             notes.attempts += 1
             start = time.perf_counter()
@@ -179,6 +205,8 @@ class Engine:
             refuse_emptiness(response)
             usage = self._usage(wire.model, response)
             bill(usage)
+            if usage is not None:
+                rates.settle(booked, usage.prompt_tokens + usage.completion_tokens)
             notes.take(response, time.perf_counter() - start, usage)
         traffic.answered()
         return response
@@ -192,6 +220,7 @@ class Engine:
     def close(self) -> None:
         """Close the connections."""
         self._router.close()
+        self._transport.close()
 
 
 class AsyncEngine:
@@ -215,6 +244,20 @@ class AsyncEngine:
 def below(lm: dspy.LM, engine: Engine) -> dspy.LM:
     """A copy of an LM with an engine in the place of its own client, retries and cache."""
     return lm.copy(engine=engine, async_engine=AsyncEngine(engine), cache=False, num_retries=0, **_CLIENT)
+
+
+def tokens_of(request: Any) -> float:
+    """About how many tokens a request may use, its answer included; what it used is put in its place later.
+
+    Args:
+        request: A ``dspy.lm15.Request``.
+    """
+    prompt = sum(len(str(part)) for part in (request.system or "", *request.messages))
+    return prompt / _LETTERS + (request.config.max_tokens or _ANSWER)
+
+
+def _is_expiry(error: Exception) -> bool:
+    return getattr(error, "status", None) == 401
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ UnsupportedModelError; 401 and 403 an AuthError; 429 a RateLimitError, also wher
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-_SECRET = re.compile(r"\b(?:sk|pk|key|gsk|nvapi)-[\w*-]{6,}|(?<=Bearer )\S+|(?<=://)[^/\s@]+@")
+from pytest_finetune.endpoints import redacted
+from pytest_finetune.errors import EndpointError
 
 
 def passing(error: Exception) -> bool:
@@ -39,8 +39,16 @@ def concerns_all(error: Exception) -> bool:
     """Whether every other request would fail in the same way: no such model, no access, no money."""
     from dspy import lm15
 
-    hopeless = (lm15.AuthError, lm15.UnsupportedModelError, lm15.ConfigurationError, lm15.CapabilityError)
-    return isinstance(error, hopeless) or is_out_of_money(error) or getattr(error, "status", None) == 404
+    ours = EndpointError  # there is no key to ask with
+    hopeless = (lm15.AuthError, lm15.ConfigurationError, lm15.CapabilityError, ours)
+    return isinstance(error, hopeless) or is_out_of_money(error) or is_unknown_model(error)
+
+
+def is_unknown_model(error: Exception) -> bool:
+    """Whether the endpoint has no model of that name, or nothing at all at that address."""
+    from dspy import lm15
+
+    return isinstance(error, lm15.UnsupportedModelError) or getattr(error, "status", None) == 404
 
 
 def concerns_the_prompt(error: Exception) -> bool:
@@ -56,18 +64,21 @@ def is_refusal(error: BaseException) -> bool:
 
 
 def refuse_emptiness(response: Any) -> None:
-    """Take an answer without a choice for what it is: trouble of the endpoint, not a word of the model.
+    """Take an answer without a choice, or one that ended in an error, for trouble of the endpoint.
 
     Raises:
         lm15.ServerError: As for a 5xx.
     """
     from dspy import lm15
 
-    if not (response.provider_data or {}).get("choices", True):
+    choices = (response.provider_data or {}).get("choices")
+    if not choices:
         raise lm15.ServerError("the endpoint sent an answer without any choice")
+    if any(isinstance(choice, dict) and choice.get("finish_reason") == "error" for choice in choices):
+        raise lm15.ServerError("the endpoint sent an answer that ended in an error of its own")
 
 
 def scrubbed(error: BaseException) -> str:
     """The first paragraph of an error's message, without keys."""
     message = str(getattr(error, "message", error)).strip().split("\n\n", 1)[0] or type(error).__name__
-    return _SECRET.sub("…", message)
+    return redacted(message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from pytest_finetune.calls.engine import Calling, Engine, below
@@ -25,9 +25,10 @@ class Line(Endpoint):
     @classmethod
     def to(cls, endpoint: Endpoint, calling: Calling) -> Line:
         """The line to an endpoint that is live."""
-        return cls(endpoint.name, endpoint.base_url, endpoint.api_key_env, endpoint.extra_body, calling)
+        own = {field.name: getattr(endpoint, field.name) for field in fields(Endpoint)}
+        return cls(**own, calling=calling)
 
     def lm(self, model: str, **options: Any) -> dspy.LM:
         """As `Endpoint.lm`; its retries, its cache and its limits are the engine's."""
         plain = super().lm(model, **options)
-        return below(plain, Engine(plain, self.calling, self.identity))
+        return below(plain, Engine(plain, self.calling))

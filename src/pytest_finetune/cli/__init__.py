@@ -11,8 +11,11 @@ import click
 from pytest_finetune.errors import FinetuneError, UsageError
 
 VERBS = {
+    "check": "Say whether tasks are worth fine-tuning, and what to do first if not.",
     "plan": "Say what a run will cost and what its rows can certify, before anything is spent.",
     "train": "Build the stages of tasks and keep them as a candidate for the lock.",
+    "jobs": "List fine-tuning jobs; watch, resume, cancel or forget one.",
+    "lock": "See what the lock pins, hold it against the tasks file, and mend it.",
     "flips": "Show the rows on which the two sides of a claim differ.",
     "rows": "List the answers that are stored; export or prune them.",
     "merge": "Take the rows of other stores, such as those of CI shards, into one.",
@@ -28,6 +31,7 @@ class ExitStatus(IntEnum):
     INCONCLUSIVE = 2
     NOT_EVALUATED = 3
     USAGE = 4
+    PENDING = 75
     INTERRUPTED = 130
 
 
@@ -54,7 +58,8 @@ class _Verbs(click.Group):
 def commands() -> None:
     """Build, pin and judge the fine-tuned stages of DSPy programs.
 
-    Exit status: 0 held, 1 a claim failed, 2 inconclusive, 3 not evaluated, 4 usage.
+    Exit status: 0 held, 1 a claim failed, 2 inconclusive, 3 not evaluated, 4 usage, 75 pending: a job
+    was handed in and goes on.
     """
 
 

@@ -87,6 +87,25 @@ def check(tasks: tuple[str, ...], live: bool, notice: int, lock: Path | None, ro
 
 
 @command.command()
+@_of_a_lock
+def prune(lock: Path | None, root: Path) -> None:
+    """Delete the files beside the lock that neither it, nor a candidate for it, refers to."""
+    from pytest_finetune.lock.artifacts import Artifacts
+    from pytest_finetune.lock.file import read_lock
+    from pytest_finetune.workflow.run import Run
+    from pytest_finetune.workflow.settings import read_settings
+
+    path = _path(lock, root)
+    candidate = Run(read_settings(root.resolve())).candidate
+    locks = [read_lock(each) for each in (path, candidate) if each == path or each.exists()]
+    spare = set.intersection(*(set(Artifacts.beside(path).unreferenced(each)) for each in locks))
+    for file in sorted(spare):
+        file.unlink()
+        click.echo(f"deleted {file.name}")
+    click.echo(f"{len(spare)} files deleted.")
+
+
+@command.command()
 @click.option(
     "--driver", type=PATH, nargs=3, metavar="BASE OURS THEIRS", help="As git's merge driver: the result goes to OURS."
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
@@ -11,6 +12,7 @@ from pytest_finetune.core.claims import Claim, Reading
 from pytest_finetune.core.records import Evidence, Measure, Pair, Row
 from pytest_finetune.errors import EvidenceError
 
+_DATED = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 MAX_MISSING = 0.02  # a larger share of missing pairs, and there is no verdict
 MIN_ROWS = 10  # fewer, and no figure means anything
 
@@ -56,8 +58,7 @@ def pair_rows(
         missing=tuple(missing),
         same_model=same_model,
         same_program=same_program,
-        same_outputs=bool(pairs)
-        and all(_same_outputs(mine[pair.row_id], theirs.get(pair.row_id, ())) for pair in pairs),
+        same_outputs=_same_outputs([(mine[pair.row_id], theirs.get(pair.row_id, ())) for pair in pairs]),
     )
 
 
@@ -73,10 +74,21 @@ def _mean_value(repeats: Sequence[Row], measure: Measure) -> float | None:
     return fmean(values) if values and len(values) == len(repeats) else None
 
 
-def _same_outputs(left: Iterable[Row], right: Iterable[Row]) -> bool:
-    """Whether both gave the same answers, repeat by repeat; answers that were not kept are not the same."""
-    a, b = ([row.output for row in sorted(side, key=lambda row: row.repeat)] for side in (left, right))
-    return a == b and None not in a
+def _same_outputs(sides: Sequence[tuple[Iterable[Row], Iterable[Row]]]) -> bool:
+    """Whether both gave the same answers to all rows, repeat by repeat.
+
+    A row without an output on both sides, as a refused one, says nothing; half of the rows must say something.
+    """
+    outputs = [
+        tuple([row.output for row in sorted(side, key=lambda row: row.repeat)] for side in both) for both in sides
+    ]
+    told = [(a, b) for a, b in outputs if any(output is not None for output in (*a, *b))]
+    return 2 * len(told) > len(sides) and all(a == b for a, b in told)
+
+
+def names_model(served: str, model: str) -> bool:
+    """Whether what a server calls a model is that model, or a dated snapshot of it."""
+    return served == model or _DATED.sub("", served) == model
 
 
 def check_evidence(claim: Claim, evidence: Evidence) -> None:

@@ -75,6 +75,9 @@ class Asking:
         recorded: From how many recorded rows tokens are known; 0: they are an estimate from the prompts.
         claimed: A claim looked at these rows of it when the task was locked, or the task is not locked yet.
         share: Of the rows, that is asked for until every claim is decided; 1 in a run that does not stop early.
+        sent: Tokens of one answer's prompts: the mean of the recorded rows, or an estimate.
+        received: Tokens of one answer, likewise.
+        scores: Of the recorded rows, a format error counting 0.
     """
 
     stage: str
@@ -88,6 +91,9 @@ class Asking:
     recorded: int
     claimed: bool = True
     share: float = 1.0
+    sent: float = 0.0
+    received: float = 0.0
+    scores: tuple[float, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -158,6 +164,7 @@ class TaskPlan:
         sets: Its test split, and each of its suites.
         training: Its next job.
         judges: The models that score its answers; what they cost is not planned.
+        bars: The scores that claims held the fine-tuned stage to when the task was locked.
     """
 
     task: str
@@ -167,6 +174,7 @@ class TaskPlan:
     sets: tuple[RowsPlan, ...]
     training: Training
     judges: tuple[str, ...] = ()
+    bars: tuple[float, ...] = ()
 
     @property
     def stages(self) -> tuple[Asking, ...]:

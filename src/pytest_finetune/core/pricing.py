@@ -24,7 +24,7 @@ class Price:
     completion: float
     training: float | None = None
 
-    def of(self, prompt_tokens: int, completion_tokens: int) -> float:
+    def of(self, prompt_tokens: float, completion_tokens: float) -> float:
         """US dollars for so many tokens."""
         return (self.prompt * prompt_tokens + self.completion * completion_tokens) / MILLION
 

@@ -13,6 +13,7 @@ Three ends, told apart by whose fault it is:
 from __future__ import annotations
 
 import asyncio
+import copy
 import enum
 import math
 import time
@@ -24,12 +25,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_finetune.calls.engine import Calling
-from pytest_finetune.calls.failures import concerns_all, is_refusal, scrubbed
+from pytest_finetune.calls.failures import concerns_all, is_refusal, is_unknown_model, scrubbed
 from pytest_finetune.calls.notes import NOTES, Notes
 from pytest_finetune.core.fingerprint import canonical_json
 from pytest_finetune.core.records import Row, RowState
 from pytest_finetune.dataset.dataset import to_example
-from pytest_finetune.errors import EndpointError, UsageError
+from pytest_finetune.errors import EndpointError, NotDeployed, UsageError
 from pytest_finetune.evaluate.attach import attach
 from pytest_finetune.evaluate.stages import Question, StageRun
 from pytest_finetune.metrics import Metric
@@ -77,17 +78,22 @@ class Asker:
 
     def __init__(self, stage: StageRun, calling: Calling) -> None:
         self._stage = stage
-        self._timeout = calling.timeout
+        self._calling = calling
         self._program, self._lms = attach(stage.program, stage.name, calling)
         self._types = _output_types(self._program)
 
     def ask(self, question: Question) -> Answer:
-        """Run the program on a row."""
+        """Run the program on a row.
+
+        Raises:
+            UsageError: What the program gave cannot be kept, or it asked a model from a thread of its own.
+        """
         import dspy
         from dspy.utils.exceptions import AdapterParseError, ContextWindowExceededError
 
-        inputs = {name: question.row.fields[name] for name in question.row.inputs}
-        notes = Notes(until=time.monotonic() + ROW_LIMIT * self._timeout)
+        # A copy, since a program may change what it is given, and other stages are given the same row.
+        inputs = copy.deepcopy({name: question.row.fields[name] for name in question.row.inputs})
+        notes = Notes(until=time.monotonic() + ROW_LIMIT * self._calling.timeout)
         prediction, raised = None, None
         context = {
             "lm": self._lms[0],
@@ -101,6 +107,12 @@ class Asker:
                 prediction = self._answered(inputs)
         except Exception as error:  # noqa: BLE001  # whatever the program raises, the row has its end
             raised = error
+        if self._calling.strays:
+            raise UsageError(
+                f"stage {question.stage.name}: the program asks {self._calling.strays[0]!r} from a thread that it"
+                " made itself, which knows neither the row nor the adapter: use dspy.Parallel, or run the thread in"
+                " contextvars.copy_context()"
+            )
         if notes.failure is not None:
             return self._outage(question, notes, notes.failure)
         if isinstance(raised, AdapterParseError):
@@ -121,13 +133,14 @@ class Asker:
         return asyncio.run(self._program.acall(**inputs))
 
     def score(self, question: Question, output: str, metric: Metric) -> float:
-        """Score an answer as it is stored, so that a later scoring sees the same thing.
+        """Score an answer as it is stored, so that a later scoring sees the same thing; more is better.
 
         Raises:
             UsageError: As `Metric.score` does; the message names the row.
         """
         where = f"stage {question.stage.name}, row {question.row.row_id} ({question.row.where})"
-        return metric.score(to_example(question.row), self._prediction(output), where=where)
+        score = metric.score(to_example(question.row), self._prediction(output), where=where)
+        return score if metric.higher_is_better else 1.0 - score
 
     def close(self) -> None:
         """Close the connections."""
@@ -150,11 +163,16 @@ class Asker:
 
     def _outage(self, question: Question, notes: Notes, failure: Exception) -> Answer:
         text = f"{getattr(failure, 'code', None) or type(failure).__name__}: {scrubbed(failure)}".rstrip(".")
-        hopeless = None
-        if concerns_all(failure):
+        hopeless: EndpointError | None = None
+        rest = "No other row would fare better, so the evaluation ended; what was answered is kept"
+        if is_unknown_model(failure):
+            hopeless = NotDeployed(
+                f"stage {self._stage.name}: model {self._stage.model!r} is not deployed: {text}. Deploy it under that"
+                f" name, or say in pyproject.toml how (deploy and probe; docs/endpoints.md). {rest}"
+            )
+        elif concerns_all(failure):
             hopeless = EndpointError(
-                f"stage {self._stage.name}: the endpoint refused to ask model {self._stage.model!r}: {text}."
-                " No other row would fare better, so the evaluation ended; what was answered is kept"
+                f"stage {self._stage.name}: the endpoint refused to ask model {self._stage.model!r}: {text}. {rest}"
             )
         error = f"{text} (after {notes.attempts} requests)"
         return _answer(question, notes, RowState.ERROR, error=error, failing=Failing.ENDPOINT, hopeless=hopeless)

@@ -42,7 +42,6 @@ def _usable(lm: Any, stage: str, predictor: str) -> Any:
     where = f"stage {stage}, predictor {predictor}"
     if lm is None:
         raise UsageError(f"{where}: it has no LM; attach one to the program first")
-    address = getattr(lm, "kwargs", {}).get("api_base") or getattr(lm, "kwargs", {}).get("base_url")
-    if type(lm) is not dspy.LM or not lm.model.startswith("openai/") or lm.model_type != "chat" or not address:
+    if type(lm) is not dspy.LM or lm.model_type != "chat" or not hasattr(lm, "endpoint"):
         raise UsageError(f"{where}: its LM {getattr(lm, 'model', lm)!r} does not come from an endpoint (Endpoint.lm)")
     return lm

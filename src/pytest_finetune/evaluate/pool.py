@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pytest_finetune.calls.traffic import Stopped
+from pytest_finetune.errors import UsageError
 
 _END = object()
 
@@ -88,4 +89,9 @@ class Pool:
                     self._results.put((name, result))
             except (Exception, Stopped) as error:  # noqa: BLE001  # whoever wants the result decides
                 self._results.put((name, error))
+            except BaseException as error:  # noqa: BLE001  # sys.exit() or pytest.fail() in a program or a metric
+                kind = type(error).__name__
+                self._results.put(
+                    (name, UsageError(f"{name}: raised {kind}, which no program or metric may: {error}"))
+                )
             self._results.put((name, _END))

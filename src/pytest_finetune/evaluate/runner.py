@@ -75,7 +75,7 @@ def evaluate(
     questions = [
         Question(stage, row, repeat) for row in rows for stage in stages for repeat in range(repeats)
     ]  # by rows, so that all stages get equally far, and pairs are complete early
-    calling = Calling(Traffic(concurrency), retries or Retries(), timeout, budget or Budget())
+    calling = Calling(Traffic(concurrency), retries or Retries(), timeout, budget or Budget(), of_rows=True)
     evaluation = _Evaluation(questions, metric, store, calling, progress)
     with evaluation.ending():
         evaluation.run()
@@ -246,6 +246,7 @@ class _Evaluation:
         self._store.save(
             Answered(key, answer.row, answer.attempts, stages[key].task, stages[key].model)
             for key, answer in answers.items()
+            if answer.hopeless is None  # it says nothing of its row: whoever wants the row is told the reason himself
         )
         self._answers.update((key, answer.row) for key, answer in answers.items())
         self._progress = replace(

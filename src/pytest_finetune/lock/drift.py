@@ -71,9 +71,10 @@ def compare(locked: Facts, now: Facts) -> tuple[Drift, ...]:
 def drift_error(locked: Facts, drifts: Sequence[Drift]) -> DriftError:
     """Make the error that names each field that differs, and what to do."""
     listed = "\n".join(f"  {drift.message}" for drift in drifts)
+    frozen = ", or gate the lock as it is: --ft-frozen" if all(drift.comparable for drift in drifts) else ""
     return DriftError(
         f"{locked.task}/{locked.stage}: what would be run is not what the lock pins:\n{listed}\n"
-        f"Undo the change, or build and gate again: pytest --ft-retrain --ft-task {locked.task}"
+        f"Undo the change, or build and gate again: pytest --ft-retrain --ft-task {locked.task}{frozen}"
     )
 
 

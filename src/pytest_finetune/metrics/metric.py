@@ -28,15 +28,15 @@ class Metric:
 
     Three ways to use it:
 
-    * ``score`` is what is reported and gated: the value as its author defined it.
-    * Calling the metric gives DSPy what its optimizers maximise: the same value, or ``1 - score`` where lower
-      is better.
+    * ``score`` is the value as its author defined it.
+    * Calling the metric gives what is gated, reported, and maximised by DSPy's optimizers: the same value, or
+      ``1 - score`` where lower is better.
     * ``accepts`` says whether an answer is good enough to train on.
 
     Attributes:
         name: how reports call it.
         function: what computes the score; see ``as_metric``.
-        higher_is_better: False where 0 is best. Scores are kept as they are, and the gate turns its claims round.
+        higher_is_better: False where 0 is best. What is kept, claimed and reported is then ``1 - score``.
         binary: True if only 0 and 1 occur, False if others do, None if that is not known before scoring.
         version: stands for the function in ``fingerprint``; None where its source does.
         bootstrap: a metric of its own for ``accepts``; None where this one is asked.

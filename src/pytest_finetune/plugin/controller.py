@@ -72,6 +72,7 @@ class Controller:
     _trained: set[str] = field(default_factory=set)
     _built: bool = False
     _told: bool = False
+    _deployed: bool = False
 
     def pytest_report_collectionfinish(self) -> list[str]:
         """Say before anything is spent what cannot be certified."""
@@ -94,6 +95,17 @@ class Controller:
             self.session.run.expect(self.session.claims.expected)
         self._train(node.config.pluginmanager.getplugin("session"))
         self.session.share_sandbox()
+        self._deploy()
+
+    def _deploy(self) -> None:
+        """Deploy once, for all workers; where it fails, the tests that need the model fail too."""
+        if self._deployed:
+            return
+        self._deployed = True
+        try:
+            self.session.deploy()
+        except FinetuneError as error:
+            self._say(f"ERROR: {error}")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Remember how each claim ended; of several attempts the last one counts."""
@@ -106,6 +118,10 @@ class Controller:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Lock what holds; a run in which no claim was judged is an error."""
+        troubles = self.session.run.take_down()
+        if troubles:
+            self.said += [f"ERROR: {trouble}" for trouble in troubles]
+            session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
         if session.config.option.collectonly or exitstatus == pytest.ExitCode.INTERRUPTED:
             return
         try:
@@ -114,11 +130,28 @@ class Controller:
         except FinetuneError as error:
             self.said.append(f"ERROR: {error}")
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        if not self.session.claims.tasks and session.exitstatus in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
+        if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            self._refuse_silence(session)
+
+    def _refuse_silence(self, session: pytest.Session) -> None:
+        """Claims without a verdict, or that do not hold, must not leave a run green because no test failed."""
+        silent = [node_id for node_id, end in self.outcomes.items() if end == "not held"]
+        if not self.session.claims.tasks:
             self.said.append(
                 "ERROR: no claim was selected, so nothing was judged: mark a test with ft_ladder or ft_claim"
             )
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        elif silent:
+            self.said.append(
+                f"ERROR: {len(silent)} claims were skipped or xfailed, the first of them {silent[0]}: a claim that is"
+                " not to block takes tier='advisory', or leaves the test file"
+            )
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        elif not (self.results or self.session.run.retrain or self.session.run.settings.shard):
+            self.said.append(
+                "ERROR: every claim compares with what was accepted, and nothing was: no claim was judged"
+            )
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Tell the verdicts."""
@@ -131,8 +164,16 @@ class Controller:
         explain = terminalreporter.config.get_verbosity() > 0
         for line in summary(list(self.results.values()), len(unevaluated), explain=explain):
             terminalreporter.write_line(line)
-        for line in self.said:
+        for line in [*self._diagnosis(), *self.said]:
             terminalreporter.write_line(line, red=line.startswith("ERROR"))
+
+    def _diagnosis(self) -> list[str]:
+        """What keeps the models back that this run has built."""
+        if not self._trained:
+            return []
+        from pytest_finetune.workflow.diagnosis import after_the_gate
+
+        return list(after_the_gate(self.session.run.observed, list(self.results.values())))
 
     def _follow(self, node_id: str, text: str) -> None:
         from pytest_finetune.plugin.transport import load
@@ -195,8 +236,8 @@ class Controller:
 
 
 def _end(report: pytest.TestReport) -> str:
-    """How a claim's item ended; what is compared with a lock that does not exist yet stops nothing."""
-    if report.skipped and any(name == NOTHING_ACCEPTED for name, _ in report.user_properties):
+    """How a claim's item ended; one that others judge, or that has nothing to compare with yet, stops nothing."""
+    if report.skipped and any(name in (NOTHING_ACCEPTED, SHARE) for name, _ in report.user_properties):
         return "excused"
     passed = report.when == "call" and report.outcome == "passed" and not hasattr(report, "wasxfail")
     return "held" if passed else "not held"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,18 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--ft-endpoint": {
         "metavar": "NAME",
         "help": "With --ft-retrain: build on this endpoint, whatever the tasks name.",
+    },
+    "--ft-skip-check": {
+        "action": "store_true",
+        "help": "With --ft-retrain: build although pytest-finetune check would stop it.",
+    },
+    "--ft-locked": {
+        "action": "store_true",
+        "help": "Refuse a lock whose stages the tasks file would build otherwise (the default where CI is set).",
+    },
+    "--ft-frozen": {
+        "action": "store_true",
+        "help": "Gate such a lock as it is; what makes its scores incomparable is refused all the same.",
     },
     "--ft-inconclusive": {
         "choices": ("observed", "fail", "warn"),
@@ -129,7 +142,9 @@ def read(config: pytest.Config) -> Settings:
         rebuild=tuple(config.getoption("ft_task") or ()),
         offline=config.getoption("ft_offline"),
         stop_early=config.getoption("ft_stop_early"),
+        skip_check=config.getoption("ft_skip_check"),
         shard=config.getoption("ft_shard"),
+        locked=_locked(config),
     )
 
 
@@ -139,9 +154,14 @@ def check(config: pytest.Config) -> None:
     Raises:
         pytest.UsageError: With what they need.
     """
-    for option in ("--ft-task", "--ft-endpoint"):
+    if config.getoption("ft_locked") and (config.getoption("ft_frozen") or config.getoption("ft_retrain")):
+        other = "--ft-retrain builds anew" if config.getoption("ft_retrain") else "--ft-frozen says the opposite"
+        raise pytest.UsageError(f"{other}: drop --ft-locked")
+    for option in ("--ft-task", "--ft-endpoint", "--ft-skip-check"):
         if config.getoption(option) and not config.getoption("ft_retrain"):
             raise pytest.UsageError(f"{option} says what to build, and so needs --ft-retrain")
+    if config.getoption("ft_retrain"):
+        _refuse_parts(config)
     offline, shard = config.getoption("ft_offline"), config.getoption("ft_shard")
     if config.getoption("ft_retrain") and (offline or shard):
         raise pytest.UsageError(f"{'--ft-offline' if offline else '--ft-shard'} builds nothing: drop --ft-retrain")
@@ -154,6 +174,24 @@ def check(config: pytest.Config) -> None:
         raise pytest.UsageError(
             "--ft-offline, --ft-shard and --ft-stop-early say how to evaluate: add --finetune-models=models.lock"
         )
+
+
+def _refuse_parts(config: pytest.Config) -> None:
+    """A task is locked when all of its claims hold: a run must see them all to know which these are."""
+    parts = [argument for argument in config.args if "::" in argument]
+    if config.getoption("lf", default=False):
+        parts.append("--last-failed")
+    if parts:
+        raise pytest.UsageError(
+            f"--ft-retrain locks a task if all of its claims hold, and {parts[0]} leaves some of them out: name whole"
+            " files, and narrow a build with --ft-task NAME"
+        )
+
+
+def _locked(config: pytest.Config) -> bool:
+    if config.getoption("ft_retrain") or config.getoption("ft_frozen"):
+        return False
+    return bool(config.getoption("ft_locked") or os.environ.get("CI"))
 
 
 def _ini(config: pytest.Config, name: str) -> Any:

@@ -171,6 +171,14 @@ class FinetuneSession:
         with contextlib.suppress(FinetuneError):
             self.run.share_sandbox(dict.fromkeys(self.claims.tasks.values()))
 
+    def deploy(self) -> None:
+        """Deploy the models for all workers.
+
+        Raises:
+            FinetuneError: If that fails.
+        """
+        self.run.deploy(dict.fromkeys(self.claims.tasks.values()))
+
     def prepare(self, item: pytest.Item) -> None:
         """Evaluate what an item's claim needs; trouble here is an error of the setup."""
         gated = claim_of(item)
@@ -192,6 +200,8 @@ class FinetuneSession:
                 self._leave_to_the_others(item, self.run.evaluations.evaluate(scoped))
             self.run.gate.evidence(scoped)
         except NothingAccepted as error:
+            if self.run.settings.require and not self.run.retrain:
+                return f"{error} (ft_require is set)"
             item.user_properties.append((NOTHING_ACCEPTED, str(error)))
             pytest.skip(str(error))
         except FinetuneError as error:

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import dataclasses
 import hashlib
+import math
 import secrets
 from collections.abc import Callable
 from contextlib import aclosing
@@ -113,10 +114,11 @@ class Runner:
         job = new_job(body, job_id="", now=self.jobs.clock.now())
         rows, _ = await asyncio.to_thread(self._read_files, job)
         spec = self._spec(job.model_copy(update=_resolved(job, rows)))
+        weights = spec.weights(_epoch_of(name, rows, spec.batch_size))
         async with self._slots:
-            if not self.jobs.state.weights(spec.weights()).exists():
+            if not self.jobs.state.weights(weights).exists():
                 await self._fit(spec, lambda _: None)
-        self.models.add(name, spec.size, spec.weights())
+        self.models.add(name, spec.size, weights)
 
     async def _stop_task(self, job_id: str) -> None:
         task = self._tasks.pop(job_id, None)
@@ -326,6 +328,12 @@ def _resolved(job: FineTuningJob, rows: int) -> dict[str, Any]:
 def _metrics(step: Step) -> CheckpointMetrics:
     fields = dataclasses.asdict(step)
     return CheckpointMetrics(**{name: fields[name] for name in CheckpointMetrics.model_fields})
+
+
+def _epoch_of(name: str, rows: int, batch_size: int) -> int | None:
+    """The epoch after which a model of this name was kept; None for the finished model."""
+    _, checkpoint, step = name.partition(":ckpt-step-")
+    return int(step) // math.ceil(rows / batch_size) if checkpoint else None
 
 
 def _base_of(model: str) -> str:

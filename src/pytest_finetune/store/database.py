@@ -178,6 +178,8 @@ def explained(path: Path) -> Iterator[None]:
             f" put back a copy (CI keeps one in its cache), or move it away to ask every row again:"
             f" mv {shlex.quote(str(path))} {shlex.quote(f'{path}.damaged')}"
         ) from error
+    except BrokenPipeError:  # of what is printed within, as to `| head`
+        raise
     except OSError as error:
         raise EvidenceError(f"the row store {path} cannot be used: {error.strerror}") from error
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_finetune.errors import TrainingError
 from pytest_finetune.programs import predictors
-from pytest_finetune.training.rows import MORE_ROWS, Call
+from pytest_finetune.training.rows import Call
 from pytest_finetune.training.runs import Run, failure_note, judge, quiet, run_program
 
 if TYPE_CHECKING:
@@ -32,11 +32,13 @@ class Collected:
         recording: The calls of the rows that were accepted, in the rows' order.
         kept: For each label, how many of its rows were accepted, and how many there were.
         notes: Sentences on rows that gave no prediction, if there were any.
+        judged: What was asked, row by row.
     """
 
     recording: Recording
     kept: Mapping[str, tuple[int, int]]
     notes: tuple[str, ...]
+    judged: tuple[Run, ...]
 
     def sentence(self) -> str:
         """What was kept, in one sentence, and in one line for each label."""
@@ -45,6 +47,11 @@ class Collected:
         if len(self.kept) > 1:
             lines += [f"  {label}: {part} of {whole}" for label, (part, whole) in self.kept.items()]
         return "\n".join([*lines, *self.notes])
+
+    def nothing(self, metric: str) -> str:
+        """That no row was kept, as the beginning of a message."""
+        noted = "".join(f" ({note})" for note in self.notes)
+        return f"none of {len(self.judged):,} training rows got an answer that {metric} accepts{noted}"
 
 
 def collect(
@@ -67,23 +74,17 @@ def collect(
         concurrency: Calls at once.
 
     Raises:
-        TrainingError: If a row was lost to the endpoint, or no row survives.
+        TrainingError: If a row was lost to the endpoint.
     """
     runs = run_program(program, examples, adapter=adapter, concurrency=concurrency)
-    judged = [judge(run, metric) for run in runs]
+    judged = tuple(judge(run, metric) for run in runs)
     names = {id(predictor): name for name, predictor in predictors(program).items()}
-    collected = Collected(
+    return Collected(
         tuple(_calls(run, names) for run in judged if run.accepted),
         count_kept(labels, [run.accepted for run in judged]),
         failure_note(judged, "training"),
+        judged,
     )
-    if not collected.recording:
-        raise TrainingError(
-            f"none of {len(examples):,} training rows got an answer that {metric.name} accepts"
-            + "".join(f" ({note})" for note in collected.notes)
-            + f": nothing was uploaded. Next: {MORE_ROWS}"
-        )
-    return collected
 
 
 def count_kept(labels: Sequence[str], accepted: Sequence[bool]) -> dict[str, tuple[int, int]]:

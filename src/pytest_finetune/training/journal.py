@@ -21,18 +21,26 @@ SUCCEEDED = "succeeded"
 FAILED = "failed"
 CANCELLED = "cancelled"
 REFUSED = "refused"
+CANCELLING = "cancelling"
+DELETING = "deleting"
 GONE = "gone"
 
 CLOSED = frozenset({FAILED, CANCELLED, REFUSED, GONE})
 """States after which another attempt may be made."""
+
+UNANSWERED = "unanswered"
+"""Whether a job was asked for, and what became of that is not known: later lines of other states do not tell."""
+
+ABOUT = ("endpoint", "model", "comeback")
+"""What lines hold of an attempt, whatever its state: where, what is tuned, and the command that takes it up."""
 
 
 class Journal:
     """An append-only file of JSON lines, each flushed to the disk before ``write`` returns.
 
     A line holds ``at`` (UTC), ``key`` (what the job is made from, hashed), ``state``, and what was learnt with it:
-    ``training_file``, ``validation_file``, ``job``. A process that is killed while it writes leaves half a line,
-    which readers skip and the next writer closes.
+    ``training_file``, ``validation_file``, ``job``, and what `ABOUT` names. A process that is killed while it writes
+    leaves half a line, which readers skip and the next writer closes.
 
     Args:
         path: The file; it and its folder are made on the first line.
@@ -64,6 +72,27 @@ class Journal:
             if line.get("key") == key:
                 facts = {} if line.get("state") in CLOSED else {**facts, **line}
         return facts
+
+    def gone(self) -> frozenset[str]:
+        """The ids of the jobs that are not to be taken up again, whatever an endpoint lists."""
+        return frozenset(str(line["job"]) for line in self._lines() if line.get("state") == GONE and "job" in line)
+
+    def last(self) -> list[dict[str, Any]]:
+        """The last that is known of each job, in the order in which the journal came to know of them.
+
+        An attempt that has come to no job yet is there too, without ``job``.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        attempts: dict[str, dict[str, Any]] = {}
+        for line in self._lines():
+            key = str(line.get("key"))
+            facts = {**attempts.get(key, {}), **line}
+            if "job" in facts:
+                found.pop(key, None)
+            found[str(facts.get("job", key))] = facts
+            ended = facts.get("state") in CLOSED
+            attempts[key] = {name: facts[name] for name in ABOUT if name in facts} if ended else facts
+        return list(found.values())
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         try:

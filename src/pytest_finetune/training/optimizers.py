@@ -7,7 +7,7 @@ import inspect
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_finetune.core.fingerprint import source_fingerprint
 from pytest_finetune.errors import FinetuneError, MissingExtra, TrainingError, UsageError
@@ -29,6 +29,7 @@ DEV_ROWS = 200
 
 MANY = 10**9  # errors that DSPy bears with: a failed row scores 0, and lost calls are noticed by `LostCalls`
 
+Drawn = TypeVar("Drawn")
 Optimizer = str | Callable[["Task"], Any]
 
 
@@ -175,7 +176,7 @@ def check_optimizer(optimizer: Optimizer, options: Mapping[str, Any]) -> None:
         raise UsageError(f"dspy.{kind.name} has no option {', '.join(sorted(unknown))}: see the task's options")
 
 
-def draw(examples: Sequence[dspy.Example], most: int, seed: int) -> list[dspy.Example]:
+def draw(examples: Sequence[Drawn], most: int, seed: int) -> list[Drawn]:
     """At most so many examples, the same ones for the same seed."""
     return list(examples) if len(examples) <= most else random.Random(seed).sample(list(examples), most)  # noqa: S311
 
@@ -259,9 +260,9 @@ class Search:
         else:
             options = self._options(_KINDS[self.optimizer], lost)
             factory = getattr(_dspy(), _KINDS[self.optimizer].name)
-            teleprompter = factory(**_taken(factory.__init__, options))
-            offered |= _taken(factory.compile, options)
-        return teleprompter.compile(student, **_taken(teleprompter.compile, offered))
+            teleprompter = factory(**taken(factory.__init__, options))
+            offered |= taken(factory.compile, options)
+        return teleprompter.compile(student, **taken(teleprompter.compile, offered))
 
     def _options(self, kind: _Kind, lost: LostCalls) -> dict[str, Any]:
         ours = {
@@ -326,6 +327,6 @@ def _parameters(function: Callable[..., Any]) -> set[str]:
     return set(inspect.signature(function).parameters)
 
 
-def _taken(function: Callable[..., Any], offered: Mapping[str, Any]) -> dict[str, Any]:
+def taken(function: Callable[..., Any], offered: Mapping[str, Any]) -> dict[str, Any]:
     """What of the offered arguments a function takes."""
     return {name: value for name, value in offered.items() if name in _parameters(function)}

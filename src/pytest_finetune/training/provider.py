@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_finetune.errors import TrainingError
+from pytest_finetune.training.history import keep_history
 from pytest_finetune.training.jobs import JobFacts, JobRequest, JobRunner
-from pytest_finetune.training.rows import MORE_ROWS, to_jsonl
 
 if TYPE_CHECKING:
     import dspy
@@ -18,10 +18,11 @@ PREFIX = "openai/"
 FEWEST_ROWS = 10
 """OpenAI's own floor ("must have at least 10 examples"): below it a job fails after the upload."""
 
+MakeFile = Callable[[Sequence[Mapping[str, Any]]], bytes]
 MakeRequest = Callable[[str, bytes, Mapping[str, Any]], JobRequest]
 
 
-def job_provider(runner: JobRunner, make_request: MakeRequest) -> dspy.Provider:
+def job_provider(runner: JobRunner, make_file: MakeFile, make_request: MakeRequest) -> dspy.Provider:
     """Give a provider for ``dspy.LM(…, provider=…)``.
 
     Its attribute ``outcomes`` lists a pair for each job that succeeded: the training file's bytes, and the
@@ -29,6 +30,7 @@ def job_provider(runner: JobRunner, make_request: MakeRequest) -> dspy.Provider:
 
     Args:
         runner: Creates and follows the jobs.
+        make_file: Turns rows into a training file that was checked.
         make_request: Turns a model's id, a training file, and the hyperparameters that DSPy was given as
             ``train_kwargs``, into a request.
     """
@@ -61,20 +63,12 @@ def job_provider(runner: JobRunner, make_request: MakeRequest) -> dspy.Provider:
             train_data_format: object,  # noqa: ARG002  # the rows are chats
             train_kwargs: Mapping[str, Any] | None = None,
         ) -> str:
-            _check_count(len(train_data))
-            training, base = to_jsonl(train_data), model.removeprefix(PREFIX)
+            training, base = make_file(train_data), model.removeprefix(PREFIX)
             facts = runner.run(make_request(base, training, train_kwargs or {}))
             if facts.model == base:
                 raise TrainingError(f"job {facts.id} gave back its base model {base!r}: nothing was trained")
+            keep_history(runner, facts)
             self.outcomes.append((training, facts))
             return PREFIX + facts.model
 
     return JobProvider()
-
-
-def _check_count(rows: int) -> None:
-    if rows < FEWEST_ROWS:
-        raise TrainingError(
-            f"{rows} rows are left to train on, and a job needs at least {FEWEST_ROWS}: nothing was uploaded. "
-            f"Next: {MORE_ROWS}"
-        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_finetune.errors import TrainingError
+from pytest_finetune.errors import EndpointError, TrainingError
 from pytest_finetune.training.steady import DAILY_LIMIT
 
 if TYPE_CHECKING:
@@ -35,24 +35,69 @@ def refused(error: openai.APIStatusError, model: str, endpoint: str, comeback: s
     hint = _REFUSED.get(str(error.code), "set that right, then run")
     return TrainingError(
         f"endpoint {endpoint!r} refused to fine-tune {model} (HTTP {error.status_code}): "
-        f"{_sentence(_said(error))} Next: {hint}: {comeback}"
+        f"{_sentence(said(error))} Next: {hint}: {comeback}"
     )
 
 
 def ended_badly(job: FineTuningJob, endpoint: str, folder: Path, comeback: str) -> TrainingError:
     """A job that failed, or that somebody cancelled; another run starts a new one."""
     code = (job.error and job.error.code) or ""
-    said = (job.error and job.error.message) or "the endpoint gives no reason"
-    default = "start it anew with" if job.status == "cancelled" else "look at its events, then start it anew with"
-    hint = _MODERATED if "moderation" in said else _ENDED.get(code, default)
-    reason = f"{code}: {said}" if code else said
+    told = (job.error and job.error.message) or "the endpoint gives no reason"
+    default = (
+        "start it anew with"
+        if job.status == "cancelled"
+        else "look at its events, which are kept in {folder}, then start it anew with"
+    )
+    hint = _MODERATED if "moderation" in told else _ENDED.get(code, default)
+    reason = f"{code}: {told}" if code else told
+    how = "was cancelled" if job.status == "cancelled" else job.status
     return TrainingError(
-        f"job {job.id} on endpoint {endpoint!r} {job.status}: {_sentence(reason)} "
+        f"job {job.id} on endpoint {endpoint!r} {how}: {_sentence(reason)} "
         f"Next: {hint.format(folder=folder)}: {comeback}"
     )
 
 
-def _said(error: openai.APIStatusError) -> str:
+def denied(error: openai.APIStatusError, endpoint: str, comeback: str) -> EndpointError:
+    """A refusal on the way, such as that of a key which has expired: what was handed in goes on."""
+    hint = "set the key right" if error.status_code in (401, 403) else "set that right"
+    return EndpointError(
+        f"endpoint {endpoint!r} refused a request (HTTP {error.status_code}): {_sentence(said(error))} "
+        f"What was handed in goes on. Next: {hint}, then run: {comeback}"
+    )
+
+
+def unknown_job(job_id: str, endpoint: str, comeback: str) -> TrainingError:
+    """A job of the journal that a paid endpoint does not know."""
+    return TrainingError(
+        f"job {job_id} of the journal is not known to endpoint {endpoint!r}: is the key that of another project? "
+        f"No second job is started. {_anew(job_id, comeback)}"
+    )
+
+
+def model_gone(job_id: str, model: str, endpoint: str, comeback: str) -> TrainingError:
+    """A job that succeeded, and whose model is no longer there."""
+    return TrainingError(
+        f"job {job_id} on endpoint {endpoint!r} succeeded, but its model {model} is not there any more: it was "
+        "deleted or shut down, or the key is that of another project. No second job is started. "
+        f"{_anew(job_id, comeback)}"
+    )
+
+
+def lost(endpoint: str, training_file: str, key: str, comeback: str) -> TrainingError:
+    """An answer that was lost, on an endpoint that cannot be asked what became of the request."""
+    return TrainingError(
+        f"endpoint {endpoint!r} may have created a job (training file {training_file}) and cannot list its jobs: "
+        f"look at its console. No second job is started. If there is none: pytest-finetune jobs forget {key}, then "
+        f"run: {comeback}"
+    )
+
+
+def _anew(job_id: str, comeback: str) -> str:
+    return f"To train anew, and pay anew: pytest-finetune jobs forget {job_id}, then run: {comeback}"
+
+
+def said(error: openai.APIStatusError) -> str:
+    """The endpoint's own words."""
     body = error.body
     return str(body["message"]) if isinstance(body, dict) and body.get("message") else error.message
 

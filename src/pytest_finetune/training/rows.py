@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_finetune.errors import UsageError
+from pytest_finetune.errors import TrainingError, UsageError
 from pytest_finetune.programs import predictors
 
 if TYPE_CHECKING:
@@ -21,13 +21,6 @@ REASONING = "reasoning"
 NO_REASONING = "As in the labelled examples."
 """What gold rows hold as reasoning: the same few words on every row, so that the label alone is learnt, while the
 answers stay parseable by the unchanged program. See `gold_rows`."""
-
-
-MORE_ROWS = (
-    "a stronger teacher (recipe='distill'), gold labels (recipe='labels'), or a more lenient metric for "
-    "bootstrapping (metric.for_bootstrapping(threshold=…))"
-)
-"""What helps where too few rows survive."""
 
 Call = tuple[str, Mapping[str, Any], Mapping[str, Any]]
 """What one predictor does on one row: its name in the program, its inputs, its outputs."""
@@ -67,9 +60,27 @@ def training_row(
 
 
 def to_jsonl(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """Write rows as JSON Lines, in the order of their hashes: the same bytes in whatever order they came."""
-    lines = [json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n" for row in rows]
+    """Write rows as JSON Lines, in the order of their hashes: the same bytes whatever the order of rows and keys.
+
+    Raises:
+        TrainingError: If a row holds what JSON or UTF-8 cannot.
+    """
+    try:
+        texts = [json.dumps(_ordered(row), ensure_ascii=False, separators=(",", ":")) for row in rows]
+        lines = [text.encode() + b"\n" for text in texts]
+    except (TypeError, ValueError) as error:
+        raise TrainingError(
+            f"a training row cannot be written as JSON in UTF-8: {error}. Nothing was uploaded. Next: mend what "
+            "makes the row: the recipe, or the data"
+        ) from error
     return b"".join(sorted(lines, key=lambda line: hashlib.sha256(line).digest()))
+
+
+def _ordered(value: Any) -> Any:
+    """Keys backwards by name: ``role`` comes before ``content``, as everyone writes it."""
+    if isinstance(value, Mapping):
+        return {key: _ordered(value[key]) for key in sorted(value, reverse=True)}
+    return [_ordered(item) for item in value] if isinstance(value, list) else value
 
 
 def gold_calls(program: dspy.Module, row: DataRow, *, without_reasoning: bool) -> list[Call]:

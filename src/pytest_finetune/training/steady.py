@@ -8,24 +8,29 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from pytest_finetune.errors import EndpointError
+from pytest_finetune.errors import EndpointError, TrainingError
 
 Answer = TypeVar("Answer")
 Report = Callable[[str], None]
 
 DAILY_LIMIT = "daily_rate_limit_exceeded"
+_LASTING = frozenset({DAILY_LIMIT, "insufficient_quota"})
 
 
 class Interrupted(Exception):
     """Waiting was ended from outside."""
 
 
+class Pending(TrainingError):
+    """A job was handed in and goes on, and nobody waits for it; a later run takes it up."""
+
+
 def passing(error: Exception) -> bool:
     """Say whether the trouble may pass by itself: no answer, a 5xx, or a limit that is not the daily one."""
     import openai
 
-    if isinstance(error, openai.RateLimitError):
-        return error.code != DAILY_LIMIT
+    if isinstance(error, openai.APIStatusError) and error.status_code in (408, 429):
+        return error.code not in _LASTING
     return isinstance(error, openai.APIConnectionError | openai.InternalServerError)
 
 
@@ -39,6 +44,8 @@ class Patience:
         growth: See ``first``.
         outage: Seconds without any answer after which one gives up.
         settling: Seconds after which a request whose answer was lost shows in the endpoint's lists.
+        answer: Seconds for one request, an upload included.
+        to_the_end: A job is followed until it ends; else it is handed in, and taken up by a later run.
         stop: Set from another thread, it ends every wait.
     """
 
@@ -47,6 +54,8 @@ class Patience:
     growth: float = 1.5
     outage: float = 24 * 3600.0
     settling: float = 5.0
+    answer: float = 120.0
+    to_the_end: bool = True
     stop: threading.Event = field(default_factory=threading.Event)
 
     def waits(self) -> Iterator[None]:
@@ -94,7 +103,7 @@ class Patience:
                     raise
                 if time.monotonic() - began > self.outage:
                     raise EndpointError(
-                        f"endpoint {endpoint!r} gave no answer for {self.outage / 3600:g} hours: {error}"
+                        f"endpoint {endpoint!r} gave no answer for {_spelt(self.outage)}: {error}"
                     ) from error
                 if not away:
                     report(f"Endpoint {endpoint!r} does not answer ({error}); trying again until it does.")
@@ -104,3 +113,7 @@ class Patience:
                     report(f"Endpoint {endpoint!r} answers again.")
                 return answer
         raise AssertionError  # waits() never ends
+
+
+def _spelt(seconds: float) -> str:
+    return f"{seconds:g} seconds" if seconds < 3600 else f"{seconds / 3600:g} hours"

@@ -12,16 +12,22 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from pytest_finetune import programs
-from pytest_finetune.calls import OverBudget
+from pytest_finetune.calls import Stopped
+from pytest_finetune.core.diagnosis import diagnose
 from pytest_finetune.endpoints import Endpoint
 from pytest_finetune.errors import TrainingError, UsageError
 from pytest_finetune.lock.file import write_lock
 from pytest_finetune.lock.model import ArtifactRefs, Entry, Job
+from pytest_finetune.reports.diagnosis import diagnosis
 from pytest_finetune.task import BASELINE, FINETUNED, PROMPT_OPTIMIZED, TEACHER, Task
+from pytest_finetune.training.building import Finetuned
 from pytest_finetune.training.checkpoints import Checkpoints
+from pytest_finetune.training.fit import observe
 from pytest_finetune.training.jobs import JobFacts
-from pytest_finetune.training.optimizers import build_prompt_optimized, check_optimizer
+from pytest_finetune.training.optimizers import Optimized, build_prompt_optimized, check_optimizer
 from pytest_finetune.training.recipes import build_finetuned, check_recipe
+from pytest_finetune.training.steady import Patience, Pending
+from pytest_finetune.workflow.check import preflight
 from pytest_finetune.workflow.facts import facts_of
 from pytest_finetune.workflow.lines import TRAINING
 from pytest_finetune.workflow.run import Run
@@ -30,9 +36,10 @@ if TYPE_CHECKING:
     import dspy
 
 JOURNAL = "jobs.jsonl"
+BUILDING = "building.lock"
 
 
-def build_candidate(run: Run, tasks: Sequence[str], *, report: Callable[[str], None]) -> None:
+def build_candidate(run: Run, tasks: Sequence[str], *, report: Callable[[str], None], wait: bool = True) -> None:
     """Build every stage of these tasks, and write them as the candidate.
 
     All tasks are checked before the first call. What was paid for is kept: an interrupted run goes on with its
@@ -42,28 +49,45 @@ def build_candidate(run: Run, tasks: Sequence[str], *, report: Callable[[str], N
         run: The run.
         tasks: Their names.
         report: Is given sentences on what is happening.
+        wait: Follow jobs to their end; else they are handed in, and a later run takes them up.
 
     Raises:
         UsageError: If a task cannot work; nothing was spent.
+        Pending: If a job goes on, and nobody waits for it.
         TrainingError: If a stage cannot be built; the message says where what was paid for is kept.
     """
     for name in tasks:
         check_task(run, name)
+    preflight(run, tasks, report)
     run.settings.folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(run.settings.folder / "building.lock", timeout=0):
+        with FileLock(run.settings.folder / BUILDING, timeout=0):
             try:
-                entries = [entry for name in tasks for entry in _Build(run, run.tasks[name], report).entries()]
-            except OverBudget as stop:
+                entries = _entries(run, tasks, report, Patience(to_the_end=wait))
+            except Stopped as stop:  # over the budget, or by another thread that was
                 raise TrainingError(
-                    f"not built: {stop}. What was answered is kept: run the same command again with a higher"
-                    " --ft-max-cost"
+                    f"not built: {str(stop) or 'the cap was reached'}. What was answered is kept: run the same"
+                    " command again with a higher --ft-max-cost"
                 ) from None
             write_lock(run.candidate, run.accepted.with_entries(entries))
     except Timeout:
         raise TrainingError(
             f"another run is building models in {run.settings.folder}: wait for it, or stop it"
         ) from None
+
+
+def _entries(run: Run, tasks: Sequence[str], report: Callable[[str], None], patience: Patience) -> list[Entry]:
+    """The entries of all stages; a task whose job goes on does not keep the others from handing in theirs."""
+    entries: list[Entry] = []
+    pending: list[str] = []
+    for name in tasks:
+        try:
+            entries += _Build(run, run.tasks[name], report, patience).entries()
+        except Pending as one:
+            pending.append(f"{name}: {one}")
+    if pending:
+        raise Pending("\n".join(pending))
+    return entries
 
 
 def check_task(run: Run, name: str) -> None:
@@ -74,7 +98,7 @@ def check_task(run: Run, name: str) -> None:
     """
     task = run.tasks[name]
     endpoint = run.endpoint(task)
-    endpoint.key()
+    endpoint.check()
     run.check_prices(task, [model for model in (task.student, task.teacher) if model])
     program = task.program()
     held = task.dataset.rows("train")[0].fields
@@ -96,6 +120,7 @@ class _Build:
     run: Run
     task: Task
     report: Callable[[str], None]
+    patience: Patience
 
     def entries(self) -> Iterator[Entry]:
         """The entries of every stage."""
@@ -123,7 +148,9 @@ class _Build:
             report=self._say,
             concurrency=settings.concurrency,
             teacher=teacher,
+            patience=self.patience,
         )
+        self._diagnose(tuned, optimized, Checkpoints(settings.folder, endpoint))
         yield self._entry(BASELINE, task.student, task.program(), endpoint)
         yield self._entry(PROMPT_OPTIMIZED, task.student, optimized.program, endpoint)
         if teacher is not None and task.teacher is not None:
@@ -134,6 +161,19 @@ class _Build:
             update={"training": training, "training_rows": tuned.training_file.count(b"\n")}
         )
         yield entry.model_copy(update={"artifacts": artifacts, "job": _job(tuned.job)})
+
+    def _diagnose(self, tuned: Finetuned, optimized: Optimized, checkpoints: Checkpoints) -> None:
+        observed = observe(
+            self.task,
+            tuned,
+            optimized,
+            checkpoints=checkpoints,
+            report=self._say,
+            concurrency=self.run.settings.concurrency,
+        )
+        self.run.observed[self.task.id] = observed
+        for line in diagnosis(diagnose(observed), fixes=1):
+            self._say(line)
 
     def _teacher(self, strong: dspy.LM, endpoint: Endpoint) -> dspy.Module:
         task = self.task

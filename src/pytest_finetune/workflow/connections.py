@@ -1,4 +1,7 @@
-"""Live endpoints. The sandbox is started when it is first needed, and knows the models that the lock pins."""
+"""Live endpoints. The sandbox is started when it is first needed, and knows the models that the lock pins.
+
+On other endpoints, trained models are deployed for the length of the run, where the endpoint says how.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_finetune.calls import Calling, Line, Traffic
 from pytest_finetune.endpoints import SANDBOX, Endpoint
 from pytest_finetune.errors import EndpointError, LockError, MissingExtra
 from pytest_finetune.lock.artifacts import Artifacts
 from pytest_finetune.lock.model import Entry
+from pytest_finetune.workflow.serving import Deployments
 
 if TYPE_CHECKING:
     from pytest_finetune.sandbox import Sandbox
+
+_AT_ONCE = 32  # calls of a test's own program, at most
 
 
 @dataclass
@@ -22,10 +29,13 @@ class Connections:
     Args:
         state: Where the sandbox keeps its jobs, for a run that trains; ``None``: nowhere, for one that only asks.
         address: Of a sandbox that another process of the run has started.
+        joins: Another process of the run deploys what is asked here.
     """
 
     state: Path | None = None
     address: str | None = None
+    joins: bool = False
+    deployments: Deployments = field(default_factory=Deployments)
     _sandbox: Sandbox | None = None
     _restored: set[str] = field(default_factory=set)
 
@@ -34,12 +44,22 @@ class Connections:
 
         Raises:
             MissingExtra: If the sandbox is meant and not installed.
-            EndpointError: If the key is not set, or the sandbox does not start.
+            EndpointError: If the key or a header is not to be had, or the sandbox does not start.
         """
         if endpoint.name == SANDBOX:
             return replace(endpoint, base_url=self.sandbox().base_url)
-        endpoint.key()
+        endpoint.check()
         return endpoint
+
+    def line(self, endpoint: Endpoint) -> Line:
+        """A line to a live endpoint for a user's own calls, with retries and the endpoint's limits.
+
+        Raises:
+            MissingExtra: As `live`.
+            EndpointError: As `live`.
+        """
+        timeout = endpoint.timeout or Calling.timeout
+        return Line.to(self.live(endpoint), Calling(Traffic(endpoint.at_once(_AT_ONCE)), timeout=timeout))
 
     def sandbox(self) -> Sandbox:
         """The run's sandbox, started if it is not running."""
@@ -57,12 +77,23 @@ class Connections:
             self._sandbox = sandbox
         return self._sandbox
 
-    def serve(self, entry: Entry, artifacts: Artifacts) -> None:
-        """Make a pinned model callable: only the sandbox needs it, and fits it again from its training file.
+    def deploy(self, entry: Entry, endpoint: Endpoint) -> None:
+        """Make a trained model callable with the endpoint's commands, if it names any.
 
         Raises:
-            LockError: If the lock does not hold what that takes.
+            EndpointError: If one of them fails.
         """
+        if entry.asked_as != entry.base and not self.joins:
+            self.deployments.serve(endpoint, entry.model, entry.asked_as)
+
+    def serve(self, entry: Entry, endpoint: Endpoint, artifacts: Artifacts) -> None:
+        """Make a pinned model callable: with the endpoint's commands, or by fitting it again in the sandbox.
+
+        Raises:
+            LockError: If the lock does not hold what the sandbox needs.
+            EndpointError: If a command of the endpoint fails.
+        """
+        self.deploy(entry, endpoint)
         if entry.endpoint != SANDBOX or entry.job is None or entry.model in self._restored:
             return
         if entry.artifacts.training is None:
@@ -83,7 +114,8 @@ class Connections:
         self._restored.add(entry.model)
 
     def close(self) -> None:
-        """Stop the sandbox, if it was started."""
+        """Take down what was deployed, and stop the sandbox, if it was started."""
+        self.deployments.close()
         if self._sandbox is not None:
             self._sandbox.stop()
             self._sandbox = None

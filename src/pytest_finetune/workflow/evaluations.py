@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_finetune.core import stats
 from pytest_finetune.core.claims import LOCKED, Claim, ScopedClaim
-from pytest_finetune.core.evidence import MAX_MISSING
+from pytest_finetune.core.evidence import MAX_MISSING, names_model
 from pytest_finetune.core.leaks import Leaks
 from pytest_finetune.core.records import Measure, Policy, Row, RowState
 from pytest_finetune.core.results import StageScore
 from pytest_finetune.dataset import DataRow
-from pytest_finetune.errors import EvidenceError, NotEvaluated
+from pytest_finetune.errors import EvidenceError, NotDeployed, NotEvaluated
 from pytest_finetune.task import FINETUNED, HeldOut
 from pytest_finetune.workflow.evaluator import Evaluator, StageRows
 from pytest_finetune.workflow.leaks import Written, check_leaks, leaks_of
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 Expected = tuple[ScopedClaim, Policy]
 """A claim that will be judged, and how strictly."""
+
+
+_BETWEEN = ", "  # the models that have answered one row
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Evaluations:
     evaluator: Evaluator
     expected: Sequence[Expected] = ()
     _rows: dict[tuple[Bench, str], StageRows] = field(default_factory=dict)
+    _absent: dict[tuple[Bench, str], NotDeployed] = field(default_factory=dict)
     _seen: dict[ScopedClaim, int] = field(default_factory=dict)
     _leaks: dict[tuple[Bench, str], Leaks] = field(default_factory=dict)
     _written: dict[Bench, Written] = field(default_factory=dict)
@@ -86,12 +90,14 @@ class Evaluations:
         Raises:
             FinetuneError: If they cannot be had.
         """
+        if (bench, stage) in self._absent:
+            raise self._absent[bench, stage]
         if (bench, stage) not in self._rows:
             together = {other for scoped, _ in self._on(bench) for other in stages_of(scoped.claim)}
             try:
                 self._evaluate(bench, together | {stage})
-            except NotEvaluated:  # of another stage, it may be: this one is judged if it has its rows
-                self._evaluate(bench, {stage})
+            except (NotEvaluated, NotDeployed):  # another stage, it may be: this one is judged if it has its rows
+                self._evaluate_alone(bench, stage)
         rows = self._rows[bench, stage].rows
         self._check_server(bench, stage, rows)
         absent = sum(row.state is RowState.NOT_RUN for row in rows)
@@ -102,10 +108,17 @@ class Evaluations:
             )
         return rows
 
+    def _evaluate_alone(self, bench: Bench, stage: str) -> None:
+        try:
+            self._evaluate(bench, {stage})
+        except NotDeployed as error:
+            self._absent[bench, stage] = error
+            raise
+
     def _check_server(self, bench: Bench, stage: str, rows: Sequence[Row]) -> None:
         """An endpoint that does not have the fine-tuned model may answer with its base, and say so."""
         entry = self.stage(bench, stage).entry
-        other = [row for row in rows if entry.model != entry.base and row.served_model == entry.base]
+        other = [row for row in rows if entry.model != entry.base and _served_by(row, entry.base)]
         if other:
             raise EvidenceError(
                 f"{len(other)} of {len(rows)} rows of stage {stage!r} of task {bench.task!r} were answered by"
@@ -113,6 +126,23 @@ class Evaluations:
                 " see that the endpoint serves the model, drop these rows (pytest-finetune rows prune --stage"
                 f" {stage}), and run again"
             )
+
+    def unexpected_servers(self, bench: Bench, stages: Sequence[str]) -> tuple[str, ...]:
+        """A sentence for each fine-tuned stage whose answers are, as the endpoint says, another model's."""
+        found = []
+        for stage in stages:
+            entry = self.stage(bench, stage).entry
+            served = {row.served_model for row in self.rows(bench, stage) if row.served_model}
+            names = {name for names in served for name in names.split(_BETWEEN)}
+            other = sorted(
+                name for name in names if not any(names_model(name, own) for own in (entry.model, entry.asked_as))
+            )
+            if other and entry.model != entry.base:
+                found.append(
+                    f"The endpoint says that stage {stage!r} was answered by {', '.join(other[:3])}, where the lock"
+                    f" pins {entry.model}: see that the endpoint serves what was trained."
+                )
+        return tuple(found)
 
     def evaluate(self, scoped: ScopedClaim) -> int:
         """Evaluate this run's share of the rows that a claim looks at.
@@ -196,9 +226,17 @@ class Evaluations:
         Raises:
             FinetuneError: If the lock does not fit.
         """
+        return any(True for _ in self.lacking(task))
+
+    def lacking(self, task: str) -> Iterator[PinnedStage]:
+        """The stages of a task that an endpoint has to be asked about.
+
+        Raises:
+            FinetuneError: If the lock does not fit.
+        """
         claims = [scoped for scoped, _ in self.expected if scoped.task == task]
         wanted = dict.fromkeys((bench_of(scoped), stage) for scoped in claims for stage in stages_of(scoped.claim))
-        return any(self._lacks_rows(bench, stage) for bench, stage in wanted)
+        return (self.stage(bench, stage) for bench, stage in wanted if self._lacks_rows(bench, stage))
 
     def _lacks_rows(self, bench: Bench, stage: str) -> bool:
         task, extent = self.tasks[bench.task], self._extent(bench, stage)
@@ -283,3 +321,8 @@ def bench_of(scoped: ScopedClaim) -> Bench:
 def stages_of(claim: Claim) -> tuple[str, ...]:
     """The stages of a claim that are evaluated: ``locked`` is read."""
     return tuple(stage for stage in claim.stages if stage != LOCKED)
+
+
+def _served_by(row: Row, model: str) -> bool:
+    """Whether a model had a part in the answer."""
+    return any(names_model(name, model) for name in (row.served_model or "").split(_BETWEEN))

@@ -116,22 +116,25 @@ class Evaluator:
         if self.settings.offline:
             return {stage.entry.stage: self._recorded(work, stage, known[stage.entry.stage]) for stage in stages}
         runs = [self._run(task, stage, live=len(known[stage.entry.stage]) < work.answers) for stage in stages]
-        found = self._asked(work, runs, stages[0].endpoint)
+        found = self._asked(work, runs, stages)
         return {
             stage.entry.stage: self._kept(stage, found[stage.entry.stage], known[stage.entry.stage])
             for stage in stages
         }
 
-    def _asked(self, work: _Work, runs: Sequence[StageRun], endpoint: Endpoint) -> Mapping[str, tuple[Row, ...]]:
+    def _asked(
+        self, work: _Work, runs: Sequence[StageRun], stages: Sequence[PinnedStage]
+    ) -> Mapping[str, tuple[Row, ...]]:
+        endpoint = stages[0].endpoint  # the task's, and so that of all
         return evaluate(
             runs,
             work.rows,
             work.metric,
             self.store,
-            concurrency=self.settings.concurrency,
-            timeout=self.settings.row_timeout,
+            concurrency=endpoint.at_once(self.settings.concurrency),
+            timeout=endpoint.timeout or self.settings.row_timeout,
             repeats=work.repeats,
-            budget=self.lines.budget(endpoint),
+            budget=self.lines.budget(endpoint, {stage.entry.asked_as: stage.entry.model for stage in stages}),
             progress=self.progress,
         )
 
@@ -155,7 +158,7 @@ class Evaluator:
         accepted = {(row.row_id, row.repeat): row for ref in stage.recorded for row in self._accepted(ref, name)}
         here = [row for row in work.rows if all((row.row_id, repeat) in known for repeat in range(work.repeats))]
         run = self._run(work.task, stage, live=False)
-        found = self._asked(replace(work, rows=here), [run], stage.endpoint)[name] if here else ()
+        found = self._asked(replace(work, rows=here), [run], [stage])[name] if here else ()
         recorded = accepted | {(row.row_id, row.repeat): row for row in found}
         rows = [recorded.get(place) or Row(place[0], name, place[1], RowState.NOT_RUN) for place in work.places]
         return replace(self._kept(stage, rows, known), reused=sum(row.state in _ANSWERED for row in rows))
@@ -174,7 +177,8 @@ class Evaluator:
         Raises:
             EndpointError: If the endpoint cannot be reached.
         """
-        return _served(self._live(task, stage), stage.adapter)
+        self.connections.serve(stage.entry, stage.endpoint, self.artifacts)
+        return _served(_attached(task, stage, self.connections.line(stage.endpoint)), stage.adapter)
 
     def _known(self, work: _Work, stage: PinnedStage) -> dict[Place, float]:
         """The rows that are in the store, and when they were asked for."""
@@ -188,21 +192,21 @@ class Evaluator:
         return {place: asked_at for key, (_, asked_at) in found.items() for place in wanted[key]}
 
     def _run(self, task: Task, stage: PinnedStage, *, live: bool) -> StageRun:
-        program = self._live(task, stage) if live else _attached(task, stage, _nowhere(stage.endpoint))
-        return StageRun(stage.entry.stage, program, stage.adapter, stage.key, stage.entry.model, task.id)
+        program = _attached(task, stage, self._live(stage) if live else _nowhere(stage.endpoint))
+        return StageRun(stage.entry.stage, program, stage.adapter, stage.key, stage.entry.asked_as, task.id)
 
-    def _live(self, task: Task, stage: PinnedStage) -> dspy.Module:
-        self.connections.serve(stage.entry, self.artifacts)
-        return _attached(task, stage, self.connections.live(stage.endpoint))
+    def _live(self, stage: PinnedStage) -> Endpoint:
+        self.connections.serve(stage.entry, stage.endpoint, self.artifacts)
+        return self.connections.live(stage.endpoint)
 
 
 def _attached(task: Task, stage: PinnedStage, endpoint: Endpoint) -> dspy.Module:
-    return programs.attach(stage.program, endpoint.lm(stage.entry.model, num_retries=0, **task.decoding()))
+    return programs.attach(stage.program, endpoint.lm(stage.entry.asked_as, num_retries=0, **task.decoding()))
 
 
 def _nowhere(endpoint: Endpoint) -> Endpoint:
     """For answers that are all there, and may have to be scored anew: it needs no key, and nobody asks it."""
-    return replace(endpoint, base_url="http://not-asked.invalid/v1", api_key_env=None)
+    return Endpoint(endpoint.name, "http://not-asked.invalid/v1")
 
 
 def _served(program: dspy.Module, adapter: dspy.Adapter) -> dspy.Module:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_finetune import programs
-from pytest_finetune.dataset import SPLITS
+from pytest_finetune.core.fingerprint import digest, source_fingerprint
+from pytest_finetune.dataset import ALL, SPLITS, DataRow
 from pytest_finetune.endpoints import Endpoint
 from pytest_finetune.lock.model import Data, Facts, Fingerprints
 from pytest_finetune.task import BASELINE, FINETUNED, PROMPT_OPTIMIZED, TEACHER, Task
@@ -35,13 +36,13 @@ def facts_of(task: Task, stage: str, program: dspy.Module, endpoint: Endpoint) -
         base=model_of(task, stage),
         endpoint=endpoint.identity,
         adapter=task.adapter,
-        recipe=task.recipe if stage == FINETUNED else None,
+        recipe=task.recipe_name if stage == FINETUNED else None,
         optimizer=_optimizer(task, stage),
         seed=task.seed,
         fingerprints=Fingerprints(
             metric=task.scorer.fingerprint(),
             program=programs.program_fingerprint(task.program()),
-            prompt=programs.prompt_fingerprint(program, task.make_adapter(), task.dataset.rows("test")[:PROBES]),
+            prompt=programs.prompt_fingerprint(program, task.make_adapter(), _probes(task)),
         ),
         data=_data(task),
         decoding=task.decoding(),
@@ -61,8 +62,29 @@ def _optimizer(task: Task, stage: str) -> str | None:
 
 def _params(task: Task, stage: str) -> Mapping[str, Any]:
     if stage == FINETUNED:
-        return {**task.recipe_options, **task.hyperparameters}
+        return {**task.recipe_options, **task.hyperparameters, **_training(task)}
     return {} if stage == BASELINE else task.optimizer_options
+
+
+def _training(task: Task) -> Mapping[str, Any]:
+    """What else decides what a model is trained on: no key for what a task does not set."""
+    scorer, mix = task.scorer, task.mixed
+    said: dict[str, Any] = {}
+    if callable(task.recipe):
+        said["recipe_source"] = source_fingerprint(task.recipe)
+    if scorer.bootstrap or scorer.threshold is not None:
+        said["bootstrap_metric"] = digest([scorer.bootstrap and scorer.bootstrap.fingerprint(), scorer.threshold])
+    if task.seeds:
+        said["seeds"] = list(task.seeds)
+    if mix is not None:
+        program = mix.program and programs.program_fingerprint(mix.program())
+        said["mix"] = {"data": mix.dataset.fingerprint(ALL), "share": mix.share, "program": program}
+    return said
+
+
+def _probes(task: Task) -> list[DataRow]:
+    """A few test rows, the same ones whatever their labels and the salt."""
+    return sorted(task.dataset.rows("test"), key=lambda row: row.input_id)[:PROBES]
 
 
 def _data(task: Task) -> Data:

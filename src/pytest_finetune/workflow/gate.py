@@ -98,7 +98,11 @@ class Gate:
             scores=tuple(self.evaluations.score(bench, stage) for stage in stages_of(scoped.claim)),
             flips=self.flips(scoped)[:SHOWN_FLIPS],
             flips_options=self._flips_options(scoped),
-            remarks=(*remarks(scoped.claim, evidence), *self._without_leaks(scoped, evidence, spent)),
+            remarks=(
+                *remarks(scoped.claim, evidence),
+                *self.evaluations.unexpected_servers(bench, stages_of(scoped.claim)),
+                *self._without_leaks(scoped, evidence, spent),
+            ),
             uses=self.evaluations.uses(scoped),
         )
 
@@ -182,10 +186,10 @@ class Gate:
             return None
         if side.stage == LOCKED:
             entry = self.accepted.entry(scoped.task, next(iter(stages_of(scoped.claim))))
-            return entry.model, entry.artifacts.program
+            return entry.identity, entry.artifacts.program
         pinned = self.evaluations.stage(bench_of(scoped), side.stage)
         program = pinned.entry.artifacts.program if scoped.claim.uses_locked else pinned.program_state
-        return pinned.entry.model, program
+        return pinned.entry.identity, program
 
 
 def _from_here(path: Path) -> Path:

@@ -37,7 +37,8 @@ def leaks_of(
 
     Rows are compared by those of their input fields that the program reads, as the stage's adapter writes the values,
     without the words around them. A predictor that takes only some of these fields shows no whole row, and is left
-    out. So are rows that have all these fields in common with another: the fields do not tell them apart.
+    out. So are rows that have all these fields in common with another: the fields do not tell them apart. Rows of
+    which the program reads nothing are held against the rows that were mixed in.
 
     Args:
         rows: The held-out rows that are looked for.
@@ -49,8 +50,9 @@ def leaks_of(
         LockError: If the training file is missing, damaged, or none.
         EvidenceError: If it has a prompt that the program does not write.
     """
-    prompts = {name: _Prompt.of(pinned.adapter, part) for name, part in predictors(pinned.program).items()}
-    fields = _fields_read(rows, prompts.values())
+    prompts = {name: _Prompt.of(pinned.adapter, part) for name, part in _parts(pinned).items()}
+    own = [prompts[name] for name in predictors(pinned.program)]
+    fields = _fields_read(rows, own) or _fields_read(rows, prompts.values())
     whole = {name: prompt for name, prompt in prompts.items() if fields and set(fields).issubset(prompt.fields)}
     if not whole:
         return Leaks()
@@ -176,6 +178,12 @@ def _text(content: str | list[dict[str, Any]]) -> str:
     return "".join(part.get("text") or canonical_json(part).decode() for part in content)
 
 
+def _parts(pinned: PinnedStage) -> dict[str, dspy.Predict]:
+    """The predictors whose prompts may stand in its training file."""
+    mixed = {} if pinned.mixed is None else predictors(pinned.mixed)
+    return {**predictors(pinned.program), **{f"{name} of the mix": part for name, part in mixed.items()}}
+
+
 def _fields_read(rows: Iterable[DataRow], prompts: Iterable[_Prompt]) -> tuple[str, ...]:
     asked = {name for row in rows for name in row.inputs}
     return tuple(sorted(asked & {name for prompt in prompts for name in prompt.fields}))
@@ -191,7 +199,7 @@ def _texts(rows: Sequence[DataRow], prompt: _Prompt, fields: Sequence[str]) -> d
 
 
 def _demonstrations(pinned: PinnedStage, prompts: Mapping[str, _Prompt]) -> Iterator[tuple[str, Mapping[str, str]]]:
-    parts = predictors(pinned.program)
+    parts = _parts(pinned)
     for name, prompt in prompts.items():
         for number, demo in enumerate(parts[name].demos, start=1):
             where = f"demonstration {number} of predictor {name!r}"

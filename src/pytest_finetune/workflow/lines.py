@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_finetune.calls import Budget, Calling, Line, Traffic
 from pytest_finetune.calls.records import Replay
-from pytest_finetune.endpoints import Endpoint
+from pytest_finetune.core.pricing import price_of
+from pytest_finetune.endpoints import Endpoint, processes
 from pytest_finetune.errors import NotEvaluated
 from pytest_finetune.store import Calls, Spending
 from pytest_finetune.workflow.connections import Connections
@@ -55,20 +56,27 @@ class Lines:
             if self.settings.offline:
                 raise NotEvaluated(f"not evaluated: --ft-offline asks nothing, so {endpoint.name!r} cannot judge")
             calling = Calling(
-                Traffic(max(1, self.settings.concurrency // _workers())),
-                timeout=self.settings.row_timeout,
+                Traffic(max(1, endpoint.at_once(self.settings.concurrency) // processes())),
+                timeout=endpoint.timeout or self.settings.row_timeout,
                 budget=self.budget(endpoint),
                 replay=Replay(self._records(), purpose),
             )
             self._lines[key] = Line.to(self.connections.live(endpoint), calling)
         return self._lines[key]
 
-    def budget(self, endpoint: Endpoint) -> Budget:
-        """What the models of an endpoint cost, under the run's cap."""
+    def budget(self, endpoint: Endpoint, names: Mapping[str, str] | None = None) -> Budget:
+        """What the models of an endpoint cost, under the run's cap.
+
+        Args:
+            endpoint: As the settings name it.
+            names: Names that models are served as, each with the id of its model, which has the price.
+        """
+        prices = self.settings.prices(endpoint)
+        served = {name: price for name, model in (names or {}).items() if (price := price_of(model, prices))}
         cap = self.settings.max_cost
         if cap is not None and self._spending is None:
             self._spending = self._open.enter_context(Spending(self.store, self.run))
-        return Budget(self.settings.prices(endpoint), cap=cap, ledger=self._spending)
+        return Budget((served, *prices), cap=cap, ledger=self._spending)
 
     def _records(self) -> Calls:
         if self._calls is None:
@@ -82,8 +90,3 @@ class Lines:
         for line in self._lines.values():
             line.calling.traffic.stop()
         self._open.close()
-
-
-def _workers() -> int:
-    """How many processes of pytest-xdist share a limit; leases share that of the rows themselves."""
-    return int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))

@@ -64,7 +64,7 @@ class Pinning:
 
     def _checked(self, task: Task, entry: Entry) -> PinnedStage:
         pinned = pinned_stage(task, entry, self._endpoint(task, entry), self.artifacts)
-        drifts = [drift for drift in compare(entry, pinned.facts) if not drift.comparable]
+        drifts = [drift for drift in compare(entry, pinned.facts) if self.settings.locked or not drift.comparable]
         if drifts:
             raise drift_error(entry, drifts)
         self.check_files(entry)
@@ -86,8 +86,15 @@ class Pinning:
         """What the lock refers to must be there unchanged, also what this run does not read."""
         for ref in entry.artifacts.refs():
             self.artifacts.get_bytes(ref)
-        if entry.artifacts.rows is not None and entry.score is not None:
-            self._check_score(entry, entry.score, self.artifacts.get_rows(entry.artifacts.rows, entry.stage))
+        rows, score = entry.artifacts.rows, entry.score
+        if (rows is None) is not (score is None):
+            raise LockError(
+                f"{entry.name}: the lock has {'its score' if score else 'its rows'} and not"
+                f" {'its rows' if score else 'its score'}: one of them was taken out. Take back the committed lock"
+                " with git checkout, or build again with `pytest --ft-retrain`"
+            )
+        if rows is not None and score is not None:
+            self._check_score(entry, score, self.artifacts.get_rows(rows, entry.stage))
 
     def _check_score(self, entry: Entry, score: Score, rows: Sequence[Row]) -> None:
         """The accepted rows and the accepted score are one thing, told twice: an edit of one of them shows."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from statistics import fmean
@@ -73,6 +73,13 @@ def plan(run: Run, tasks: Sequence[str] = ()) -> Plan:
     return Plan(planned, name, _margin(settings), settings.alpha, settings.stop_early)
 
 
+def bar_of(claim: Claim) -> float | None:
+    """The score that a claim holds the fine-tuned stage to, if that is what it does."""
+    left, right = claim.left, claim.right
+    scored = claim.measure is Measure.SCORE and left.factor == 1 and claim.relation == ">="
+    return right if scored and left.stage == FINETUNED and not isinstance(right, Reading) else None
+
+
 def _margin(settings: Settings) -> float:
     """No number of rows certifies a margin of 0 for equal stages, so that of a ladder is planned in its place."""
     return settings.margin or LADDER_MARGIN
@@ -132,6 +139,7 @@ class _Planner:
             sets=tuple(self._rows(suite) for suite in (None, *task.suites)),
             training=self._training(),
             judges=tuple(dict.fromkeys(judge.model for metric in task.metrics for judge in metric.judges)),
+            bars=tuple(bar for known in self._claims if (bar := bar_of(known.claim)) is not None),
         )
 
     def _pin(self) -> str | None:
@@ -196,7 +204,7 @@ class _Planner:
         """
         named = dict.fromkeys(known.pair for known in claims if known.pair is not None)
         pairs = list(named) or [(b, a) for a, b in pairwise(name for name in self.task.stages if name in beside)]
-        served = {name: (entry.model, entry.artifacts.program) for name, entry in self._entries.items()}
+        served = {name: (entry.identity, entry.artifacts.program) for name, entry in self._entries.items()}
         found = {}
         for left, right in pairs:
             (claim,) = parse(f"{left} >= {right}")
@@ -278,6 +286,9 @@ class _Planner:
             cost=cost if lacking else 0.0,
             recorded=len(usages),
             claimed=claimed,
+            sent=sent,
+            received=received,
+            scores=_scores([*(beside if stage.name in self._pinned else ()), *known.values()]),
         )
 
     # --- the next job -----------------------------------------------------------------------------------------
@@ -303,6 +314,12 @@ def _evidence(claim: Claim, rows: Sequence[DataRow], beside: Beside) -> Evidence
         row_ids=[row.row_id for row in rows],
         groups={row.row_id: row.group for row in rows if row.group is not None},
     )
+
+
+def _scores(rows: Sequence[Row]) -> tuple[float, ...]:
+    """Those of the rows that have one, each row once."""
+    found = {(row.row_id, row.repeat): row.value(Measure.SCORE) for row in rows}
+    return tuple(score for score in found.values() if score is not None)
 
 
 def _mean(usages: Sequence[Usage]) -> tuple[float, float]:
@@ -336,10 +353,13 @@ class _Stored:
     asked: set[str] = field(default_factory=set)
 
     def answers(self, wanted: Mapping[str, Collection[str]], held: HeldOut) -> dict[str, Row]:
-        """Those that a run would not ask for again."""
+        """Those that a run would not ask for again, with the scores that are known."""
         if self.store is None:
             return {}
-        return {key: row for key, (row, _) in self.store.read(wanted, held.metric.fingerprint()).items()}
+        metric = held.metric.fingerprint()
+        found = self.store.read(wanted, metric)
+        scores = self.store.scores(list(found), metric)
+        return {key: replace(row, score=scores.get((key, row.row_id))) for key, (row, _) in found.items()}
 
     def attempts(self, stage: StageRun, known: Collection[str]) -> list[int]:
         """Requests that each of these answers took."""

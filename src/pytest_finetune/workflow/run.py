@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from pytest_finetune.core.claims import ScopedClaim, parse
+from pytest_finetune.core.diagnosis import Observed
 from pytest_finetune.core.records import Scope
 from pytest_finetune.endpoints import SANDBOX, Endpoint
 from pytest_finetune.errors import LockError, UsageError
@@ -64,6 +65,7 @@ class Run:
         self._joins = joins
         self._progress = progress
         self._open = ExitStack()
+        self.observed: dict[str, Observed] = {}  # of the models that this run has built, by task
 
     @property
     def candidate(self) -> Path:
@@ -115,7 +117,7 @@ class Run:
         state = self.settings.folder / "sandbox" if self.retrain else None
         shared = self._shared if self._joins else None
         address = shared.read_text(encoding="utf-8") if shared and shared.exists() else None
-        connections = Connections(state, address=address)
+        connections = Connections(state, address=address, joins=self._joins)
         self._open.callback(connections.close)
         return connections
 
@@ -153,11 +155,12 @@ class Run:
             self.tasks,
             Pinning(self.settings, lock, self.artifacts),
             Evaluator(self.settings, self.store, self.connections, self.lines, self.artifacts, self._progress),
-            self._expected,
+            self.expected,
         )
 
     @cached_property
-    def _expected(self) -> list[Expected]:
+    def expected(self) -> list[Expected]:
+        """The claims that were announced."""
         return []
 
     def check(self) -> None:
@@ -176,7 +179,7 @@ class Run:
 
     def expect(self, claims: Iterable[Expected]) -> None:
         """Say which claims will be judged: what others would need is not asked for."""
-        self._expected.extend(claims)
+        self.expected.extend(claims)
 
     def check_claim(self, scoped: ScopedClaim) -> None:
         """Refuse a claim that cannot be judged, before anything is asked.
@@ -208,7 +211,7 @@ class Run:
             UsageError: If the task has no endpoint.
             EndpointError: If it cannot be reached.
         """
-        return self.connections.live(self.endpoint(task)).lm(model, **task.decoding())
+        return self.connections.line(self.endpoint(task)).lm(model, **task.decoding())
 
     def share_sandbox(self, tasks: Iterable[str]) -> None:
         """Start the one sandbox that all processes use, where one of these tasks has rows to ask it for."""
@@ -220,6 +223,20 @@ class Run:
     def _asks_sandbox(self, task: str) -> bool:
         pinned = any(entry.endpoint == SANDBOX for entry in self.evaluations.pinning.lock.of_task(task))
         return pinned and self.evaluations.lacks_rows(task)
+
+    def deploy(self, tasks: Iterable[str]) -> None:
+        """Deploy the models that have rows to be asked for, for all processes of the run.
+
+        Raises:
+            FinetuneError: If the lock does not fit, or a command of the endpoint fails.
+        """
+        for task in tasks:
+            for stage in self.evaluations.lacking(task):
+                self.connections.deploy(stage.entry, stage.endpoint)
+
+    def take_down(self) -> list[str]:
+        """Take down what this run deployed; give what went wrong."""
+        return self.connections.deployments.take_down()
 
     def close(self) -> None:
         """Let go of the store and the endpoints."""

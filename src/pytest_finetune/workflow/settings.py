@@ -19,8 +19,10 @@ from pydantic_core import PydanticCustomError
 
 from pytest_finetune.core.leaks import MAX_NEAR
 from pytest_finetune.core.pricing import OPENAI_PRICES, SANDBOX_PRICES, Price, Prices
+from pytest_finetune.core.prospects import Limits
 from pytest_finetune.core.records import Inconclusive
 from pytest_finetune.endpoints import SANDBOX, Endpoint
+from pytest_finetune.endpoints.table import EndpointTable
 from pytest_finetune.errors import UsageError
 from pytest_finetune.store.privacy import StoredText
 from pytest_finetune.store.quantities import age, size
@@ -41,16 +43,6 @@ OPENAI = Endpoint("openai", "https://api.openai.com/v1", api_key_env="OPENAI_API
 Table = TypeVar("Table", bound=BaseModel)
 
 
-class EndpointTable(BaseModel):
-    """``[tool.pytest-finetune.endpoints.NAME]``."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    base_url: str
-    api_key_env: str | None = None
-    extra_body: dict[str, Any] = Field(default_factory=dict)
-
-
 class PriceTable(BaseModel):
     """``[tool.pytest-finetune.prices.MODEL]``: US dollars for a million tokens."""
 
@@ -59,6 +51,23 @@ class PriceTable(BaseModel):
     prompt: float = Field(ge=0)
     completion: float = Field(ge=0)
     training: float | None = Field(None, ge=0)
+
+
+class CheckTable(BaseModel):
+    """``[tool.pytest-finetune.check]``: what is not set is as in `Limits`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rows: int | None = Field(None, ge=1)
+    better_rows: int | None = Field(None, ge=1)
+    floor: int | None = Field(None, ge=1)
+    score: float | None = Field(None, ge=0, le=1)
+    traces: int | None = Field(None, ge=0)
+    outside: float | None = Field(None, ge=0, le=1)
+    goal: float | None = Field(None, ge=0, le=1)
+    calls_per_month: int | None = Field(None, ge=0)
+    months: int | None = Field(None, ge=1)
+    hosting: float | None = Field(None, ge=0)
 
 
 def _read_as(read: Callable[[str], float]) -> Callable[[object], float]:
@@ -124,9 +133,12 @@ class Settings:
         store_text: What the row store keeps of answers and errors.
         rebuild_on: The endpoint on which a retrain builds, whatever the tasks name; ``None``: on theirs.
         rebuild: The tasks that a retrain is narrowed to; empty: all that are claimed.
+        locked: Stages that the tasks file would build otherwise are refused, and not only those that run otherwise.
         offline: Nothing is asked: only what was recorded is judged.
         stop_early: A claim goes no further once it is decided.
+        skip_check: A retrain does not ask whether it is worth starting.
         shard: Which share of the rows is evaluated, of how many: ``(2, 4)``; ``None``: all, and they are judged.
+        limits: What a task is held against before it is fine-tuned.
         endpoints: The endpoints that the table names.
         own_prices: The prices that the table names, by model.
         origins: For each setting, where its value came from.
@@ -151,9 +163,12 @@ class Settings:
     store_text: StoredText
     rebuild_on: str | None = None
     rebuild: tuple[str, ...] = ()
+    locked: bool = False
     offline: bool = False
     stop_early: bool = False
+    skip_check: bool = False
     shard: tuple[int, int] | None = None
+    limits: Limits = field(default_factory=Limits)
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     own_prices: Mapping[str, Price] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -198,7 +213,7 @@ class Settings:
         if chosen not in known:
             raise UsageError(
                 f"task {task!r}: there is no endpoint {chosen!r}; known are {', '.join(sorted(known))}."
-                f" Add [{TABLE}.endpoints.{chosen}] with base_url and api_key_env to pyproject.toml"
+                f" Add [{TABLE}.endpoints.{chosen}] with base_url or preset to pyproject.toml"
             )
         return known[chosen]
 
@@ -223,7 +238,7 @@ def read_settings(
     Raises:
         UsageError: If a setting is unknown or of the wrong kind; the message names it and where it was read.
     """
-    table, endpoints, own_prices = _table(root)
+    table, endpoints, own_prices, limits = _table(root)
     variables = os.environ if environment is None else environment
     sources = (
         ("option", dict(options or {})),
@@ -250,7 +265,7 @@ def read_settings(
         )
     fields = {name: getattr(checked, name) for name in NAMES}
     fields |= {"models": models, "tasks": tuple(checked.tasks)}
-    return Settings(root=root, endpoints=endpoints, own_prices=own_prices, origins=origins, **fields)
+    return Settings(root=root, endpoints=endpoints, own_prices=own_prices, limits=limits, origins=origins, **fields)
 
 
 def _existing(path: Path, base: Path, root: Path) -> Path:
@@ -270,10 +285,10 @@ def _checked(values: dict[str, Any], origins: Mapping[str, str]) -> _Values:
         raise UsageError(f"setting {name!r} (from {origins[name]}): {first['msg']}, not {first['input']!r}") from None
 
 
-def _table(root: Path) -> tuple[dict[str, Any], dict[str, Endpoint], dict[str, Price]]:
+def _table(root: Path) -> tuple[dict[str, Any], dict[str, Endpoint], dict[str, Price], Limits]:
     path = root / "pyproject.toml"
     if not path.exists():
-        return {}, {}, {}
+        return {}, {}, {}, Limits()
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("pytest-finetune", {})
     except tomllib.TOMLDecodeError as error:
@@ -281,16 +296,25 @@ def _table(root: Path) -> tuple[dict[str, Any], dict[str, Endpoint], dict[str, P
     table = dict(table)
     endpoints = _entries(path, "endpoints", table.pop("endpoints", {}), EndpointTable)
     prices = _entries(path, "prices", table.pop("prices", {}), PriceTable)
+    limits = _entries(path, "", {"check": table.pop("check", {})}, CheckTable)["check"]
     unknown = sorted(set(table) - set(NAMES))
     if unknown:
         raise UsageError(
-            f"{path}: [{TABLE}] has no setting {unknown[0]!r}; known are {', '.join(NAMES)}, endpoints, prices"
+            f"{path}: [{TABLE}] has no setting {unknown[0]!r}; known are {', '.join(NAMES)}, check, endpoints, prices"
         )
     return (
         table,
-        {name: Endpoint(name, **entry.model_dump()) for name, entry in endpoints.items()},
+        {name: _endpoint(path, name, entry) for name, entry in endpoints.items()},
         {name: Price(**entry.model_dump()) for name, entry in prices.items()},
+        Limits(**limits.model_dump(exclude_none=True)),
     )
+
+
+def _endpoint(path: Path, name: str, table: EndpointTable) -> Endpoint:
+    endpoint = table.endpoint(name, path.parent)
+    if endpoint.ca_bundle is not None and not Path(endpoint.ca_bundle).is_file():
+        raise UsageError(f"{path}: [{TABLE}] endpoints.{name}.ca_bundle: there is no file {endpoint.ca_bundle}")
+    return endpoint
 
 
 def _entries(path: Path, name: str, given: object, kind: type[Table]) -> dict[str, Table]:
@@ -299,5 +323,5 @@ def _entries(path: Path, name: str, given: object, kind: type[Table]) -> dict[st
         return TypeAdapter(dict[str, kind]).validate_python(given)  # type: ignore[valid-type]  # a class, at run time
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join([name, *map(str, first["loc"])])
+        where = ".".join(str(part) for part in (name, *first["loc"]) if part)
         raise UsageError(f"{path}: [{TABLE}] {where}: {first['msg']}") from None

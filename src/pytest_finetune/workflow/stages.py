@@ -10,7 +10,7 @@ from pytest_finetune.core.fingerprint import digest
 from pytest_finetune.endpoints import Endpoint
 from pytest_finetune.lock.artifacts import Artifacts
 from pytest_finetune.lock.model import Entry, Facts, ScoredRows
-from pytest_finetune.task import HeldOut, Task
+from pytest_finetune.task import FINETUNED, HeldOut, Task
 from pytest_finetune.workflow.facts import facts_of
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class PinnedStage:
         adapter: Writes its prompts.
         endpoint: Where its model lives.
         recorded: Rows beside the lock that were accepted for it.
+        mixed: The program of other work that its model was trained on too.
     """
 
     entry: Entry
@@ -38,6 +39,7 @@ class PinnedStage:
     adapter: dspy.Adapter
     endpoint: Endpoint
     recorded: tuple[str, ...] = ()
+    mixed: dspy.Module | None = None
 
     def on(self, held: HeldOut, suite: str | None) -> PinnedStage:
         """The stage as it runs on these rows: a suite may have a program of its own."""
@@ -52,7 +54,7 @@ class PinnedStage:
     def key(self) -> str:
         """The digest of all that changes its answers, and of nothing else."""
         facts = self.facts
-        return digest([self.entry.model, facts.endpoint, self.program_state, facts.adapter, facts.decoding])
+        return digest([self.entry.identity, facts.endpoint, self.program_state, facts.adapter, facts.decoding])
 
 
 def accepted_on(entry: Entry, suite: str | None) -> ScoredRows | None:
@@ -87,4 +89,5 @@ def pinned_stage(task: Task, entry: Entry, endpoint: Endpoint, artifacts: Artifa
     program = programs.load_state(task.program(), artifacts.get_json(entry.artifacts.program))
     facts = facts_of(task, entry.stage, program, endpoint)
     state = programs.program_fingerprint(program)
-    return PinnedStage(entry, facts, program, state, task.make_adapter(), endpoint)
+    mixed = task.mixed.program() if entry.stage == FINETUNED and task.mixed and task.mixed.program else None
+    return PinnedStage(entry, facts, program, state, task.make_adapter(), endpoint, mixed=mixed)

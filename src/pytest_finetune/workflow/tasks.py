@@ -61,6 +61,8 @@ def load_tasks(root: Path, patterns: Sequence[str]) -> Tasks:
     Raises:
         UsageError: If no file is there, one cannot be imported, or two tasks have one name.
     """
+    if any(Path(pattern).is_absolute() for pattern in patterns):
+        raise UsageError(f"setting 'tasks': {' '.join(patterns)}: give globs that start at the rootdir {root}")
     files = [path for pattern in patterns for path in sorted(root.glob(pattern))]
     if not files:
         raise UsageError(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+from types import SimpleNamespace
+from typing import Any
 
-from pytest_finetune.calls.failures import scrubbed
+import pytest
+from dspy import lm15
+
+from pytest_finetune.calls.failures import refuse_emptiness, scrubbed
 
 
 @pytest.mark.parametrize(
@@ -20,3 +24,16 @@ from pytest_finetune.calls.failures import scrubbed
 )
 def test_keys_and_advice_are_left_out(said: str, kept: str) -> None:
     assert scrubbed(ValueError(said)) == kept
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"choices": []}, {"choices": None}, {"choices": [{"finish_reason": "error", "message": {"content": ""}}]}],
+)
+def test_an_answer_without_a_choice_or_with_an_error_in_it_is_trouble_of_the_endpoint(body: dict[str, Any]) -> None:
+    with pytest.raises(lm15.ServerError):
+        refuse_emptiness(SimpleNamespace(provider_data=body))
+
+
+def test_an_answer_with_a_choice_is_an_answer() -> None:
+    refuse_emptiness(SimpleNamespace(provider_data={"choices": [{"finish_reason": "stop"}]}))

@@ -90,6 +90,14 @@ def test_identical_outputs_are_noticed() -> None:
     assert not pair_rows(claim(ABOVE), unkept, unkept, row_ids=["a", "b"]).same_outputs
 
 
+def test_a_row_that_both_refuse_does_not_hide_that_all_others_are_the_same() -> None:
+    left, right = ([row(name, 1.0, output="red") for name in "abc"] for _ in range(2))
+    refused = [row("d", 0.0, output=None)]
+    assert pair_rows(claim(ABOVE), [*left, *refused], [*right, *refused], row_ids=list("abcd")).same_outputs
+    answered = [row("d", 0.0, output="blue")]
+    assert not pair_rows(claim(ABOVE), [*left, *refused], [*right, *answered], row_ids=list("abcd")).same_outputs
+
+
 def test_repeats_are_identical_one_by_one_however_they_came_in() -> None:
     first, second = row("a", output="x"), row("a", output="y", repeat=1)
     swapped = [row("a", output="y"), row("a", output="x", repeat=1)]

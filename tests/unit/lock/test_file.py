@@ -315,9 +315,9 @@ def test_a_conflict_is_told_with_its_line(path: Path, entry: MakeEntry) -> None:
     sides = ["<<<<<<< HEAD", 'model = "ft:1"', "=======", 'model = "ft:2"', ">>>>>>> other"]
     path.write_text("\n".join([*text.splitlines()[:line], *sides, *text.splitlines()[line + 1 :]]))
     assert told(path) == (
-        f"models.lock:{line + 1}: a git merge left its conflict markers here: resolve them with `pytest-finetune "
-        "lock fix --lock models.lock`, or take one side's file with `git checkout --ours -- models.lock`, then pytest "
-        "--ft-retrain the tasks of the other"
+        f"models.lock:{line + 1}: a git merge left its conflict markers here: resolve them with `pytest-finetune lock"
+        " fix --lock models.lock`, or take one side's file with `git checkout --ours -- models.lock`, then pytest"
+        " --ft-retrain the tasks of the other"
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from pytest_finetune.endpoints import Endpoint
 from pytest_finetune.errors import EndpointError
-from pytest_finetune.training.jobs import JobRequest, file_name
+from pytest_finetune.training.request import JobRequest, file_name
 from pytest_finetune.training.steady import Interrupted, Patience
 
 SANDBOX = Endpoint("sandbox", "http://127.0.0.1:1/v1")
@@ -71,6 +71,6 @@ def test_patience_ends_with_an_outage_that_does_not() -> None:
     def away() -> None:
         raise openai.APIConnectionError(request=None)  # type: ignore[arg-type]  # its text is all we read
 
-    with pytest.raises(EndpointError, match="endpoint 'x' gave no answer for 0 hours"):
+    with pytest.raises(EndpointError, match="endpoint 'x' gave no answer for 0 seconds"):
         Patience(first=0, outage=0).ask(away, "x", said.append)
     assert said == []

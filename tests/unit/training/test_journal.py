@@ -75,3 +75,27 @@ def test_a_journal_that_cannot_be_read_stops_everything(tmp_path: Path) -> None:
     (tmp_path / "jobs.jsonl").mkdir()
     with pytest.raises(TrainingError, match="no job is started without it"):
         Journal(tmp_path / "jobs.jsonl").attempt("a")
+
+
+def test_the_last_of_each_job_is_told(journal: Journal) -> None:
+    about = {"endpoint": "mine", "model": "m", "comeback": "again"}
+    journal.write("a", "uploading", **about, file="1.jsonl")
+    journal.write("b", "creating", **about)
+    journal.write("a", "created", **about, job="ftjob-1")
+    journal.write("a", "failed", **about, job="ftjob-1")
+    journal.write("a", "created", job="ftjob-2")
+    journal.write("a", "status", job="ftjob-2", status="running")
+    told = [(facts.get("job"), facts["key"], facts["state"], facts.get("status")) for facts in journal.last()]
+    assert told == [
+        (None, "b", "creating", None),
+        ("ftjob-1", "a", "failed", None),
+        ("ftjob-2", "a", "status", "running"),
+    ]
+    assert [facts["comeback"] for facts in journal.last()] == ["again"] * 3
+
+
+def test_what_was_forgotten_stays_so(journal: Journal) -> None:
+    journal.write("a", "gone", job="ftjob-1")
+    journal.write("a", "created", job="ftjob-2")
+    journal.write("b", "gone")
+    assert journal.gone() == {"ftjob-1"}

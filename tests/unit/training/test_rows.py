@@ -15,6 +15,10 @@ from pytest_finetune.training.rows import NO_REASONING, check_adapter, gold_call
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1)
 
 
+def by_items(row: dict[str, str]) -> list[tuple[str, str]]:
+    return sorted(row.items())
+
+
 def signature() -> Any:
     import dspy
 
@@ -51,8 +55,14 @@ def test_a_row_holds_what_is_sent_and_what_is_parsed(name: str, text: str, tags:
 def test_the_bytes_do_not_depend_on_the_order(rows: list[dict[str, str]], draw: random.Random) -> None:
     shuffled = draw.sample(rows, len(rows))
     assert to_jsonl(shuffled) == to_jsonl(rows)
+    assert to_jsonl({key: row[key] for key in draw.sample(sorted(row), len(row))} for row in rows) == to_jsonl(rows)
     read = [json.loads(line) for line in to_jsonl(rows).splitlines()]
-    assert sorted(read, key=str) == sorted(rows, key=str)
+    assert sorted(read, key=by_items) == sorted(rows, key=by_items)
+
+
+def test_a_role_comes_before_its_content() -> None:
+    rows = [{"messages": [{"content": [{"text": "u", "type": "text"}], "role": "user"}]}]
+    assert to_jsonl(rows) == b'{"messages":[{"role":"user","content":[{"type":"text","text":"u"}]}]}\n'
 
 
 def test_gold_fields_become_calls() -> None:
