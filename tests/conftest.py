@@ -65,10 +65,13 @@ FILLERS = "please help me with my thing today it is about the again now since ye
 ALONE = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
+OF_THE_RUN = ("CI", "PYTEST_XDIST_WORKER_COUNT")  # of the run of our own tests
+
+
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
-        if name.startswith(("OPENAI_", "AZURE_", "NEBIUS_")) or name.lower().endswith("_proxy") or name == "CI":
+        if name.startswith(("OPENAI_", "AZURE_", "NEBIUS_")) or name.lower().endswith("_proxy") or name in OF_THE_RUN:
             monkeypatch.delenv(name)
 
 

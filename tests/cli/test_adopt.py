@@ -72,6 +72,8 @@ def test_a_job_is_adopted_and_gated(ours: Project, client: openai.OpenAI, adopt:
             f"It was trained on {training.count(10)} rows, which are kept beside the lock.",
             "The candidate has the stages baseline, finetuned, prompt_optimized, teacher. Gate it:",
             "  pytest --finetune-models=.pytest-finetune/candidate.lock",
+            "Gate it and let it into the lock:",
+            "  pytest --ft-accept",
         ],
     )
     assert ours.lock.read_bytes() == before
@@ -79,6 +81,16 @@ def test_a_job_is_adopted_and_gated(ours: Project, client: openai.OpenAI, adopt:
     assert (entry.model, entry.served_as, entry.job and entry.job.id) == (model, None, job)
     assert (entry.artifacts.training_rows, entry.env) == (training.count(10), {"adopted": job})
     ours.run(f"--finetune-models={ours.candidate}").assert_outcomes(passed=1)
+
+
+def test_what_is_adopted_is_let_in_if_it_holds(ours: Project, client: openai.OpenAI, adopt: object) -> None:
+    assert callable(adopt)
+    ours.lock.unlink()  # nothing was built yet
+    job, _, model = train(client, ours.artifact("training").read_bytes())
+    assert adopt(job)[0] == 0
+    ours.run("--ft-accept").assert_outcomes(passed=1)
+    entry = read_lock(ours.lock).entry("tickets", "finetuned")
+    assert (entry.model, entry.score is not None) == (model, True)
 
 
 def test_a_model_is_found_by_its_id_and_asked_for_by_its_name(

@@ -60,6 +60,27 @@ def test_marked_tests_are_given_the_parts_of_their_own_task(built: Project) -> N
     built.gate("test_parts.py").assert_outcomes(passed=5)
 
 
+CALLS = """
+import pytest
+
+@pytest.mark.ft_claim("tickets", "finetuned >= baseline")
+def test_it(ft_finetuned, ft_student_lm):
+    ft_finetuned(text="my parcel is lost")
+"""
+
+
+def test_no_fixture_asks_a_model_where_nothing_may_be_asked_or_spent(built: Project) -> None:
+    built.write("test_parts.py", CALLS)
+    offline = built.gate("test_parts.py", "--ft-offline")
+    offline.assert_outcomes(errors=1)
+    offline.stdout.fnmatch_lines(
+        ["*not evaluated: --ft-offline asks nothing, so 'sandbox' cannot be asked by a test*"]
+    )
+    capped = built.gate("test_parts.py", "--ft-max-cost=0.0000001")
+    capped.assert_outcomes(failed=1)
+    capped.stdout.fnmatch_lines(["*OverBudget*"])
+
+
 def test_tasks_need_no_claim_and_no_gate(project: Project) -> None:
     project.write("test_tasks.py", "def test_it(ft_tasks): assert ft_tasks['tickets'].student == 'sandbox-small'\n")
     project.run("test_tasks.py").assert_outcomes(passed=1)

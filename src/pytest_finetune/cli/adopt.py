@@ -42,3 +42,5 @@ def command(found_as: str, task: str, served_as: str | None, training_file: Path
     click.echo(f"The candidate has the stages {', '.join(done.stages)}. Gate it:")
     shown = run.candidate.relative_to(Path.cwd()) if run.candidate.is_relative_to(Path.cwd()) else run.candidate
     click.echo(f"  pytest --finetune-models={shown}")
+    click.echo("Gate it and let it into the lock:")
+    click.echo("  pytest --ft-accept")

@@ -40,7 +40,7 @@ def command(tasks: tuple[str, ...], skip_check: bool, no_wait: bool, root: Path)
     click.echo(f"\nThe candidate is in {run.candidate}. Gate it:")
     click.echo(f"  pytest --finetune-models={_shown(run.candidate)}")
     click.echo("Gate it and let it into the lock:")
-    click.echo("  pytest --ft-retrain")
+    click.echo("  pytest --ft-accept")
     return ExitStatus.HELD
 
 

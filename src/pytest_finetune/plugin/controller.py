@@ -192,15 +192,34 @@ class Controller:
         if unclaimed or not claimed:
             raise pytest.UsageError(_nothing_to_train(unclaimed, claimed))
         tasks = [task for task in claimed if not wanted or task in wanted]
-        from pytest_finetune.workflow.build import build_candidate
-
         try:
-            build_candidate(self.session.run, tasks, report=self._say)
+            if session.config.getoption("ft_accept"):
+                tasks = self._built_before(tasks)
+            else:
+                self._build(tasks)
         except UsageError as error:
             raise pytest.UsageError(str(error)) from None
         except FinetuneError as error:
             pytest.exit(str(error), returncode=pytest.ExitCode.TESTS_FAILED)
         self._trained = set(tasks)
+
+    def _build(self, tasks: Sequence[str]) -> None:
+        from pytest_finetune.workflow.build import build_candidate
+
+        build_candidate(self.session.run, tasks, report=self._say)
+
+    def _built_before(self, tasks: Sequence[str]) -> list[str]:
+        """Those of the tasks that the candidate has otherwise than the lock."""
+        from pytest_finetune.workflow.accept import changed_tasks
+
+        changed = changed_tasks(self.session.run)
+        found = [task for task in tasks if task in changed]
+        if not found:
+            raise UsageError(
+                f"--ft-accept: {self.session.run.candidate} has nothing new of {', '.join(tasks)}: build one with"
+                " pytest-finetune train, or adopt a model with pytest-finetune jobs adopt"
+            )
+        return found
 
     def _lock(self, session: pytest.Session) -> None:
         from pytest_finetune.workflow.accept import accept

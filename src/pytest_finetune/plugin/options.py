@@ -49,6 +49,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "action": "store_true",
         "help": "Build the stages of every claimed task anew, gate them, and lock those that hold.",
     },
+    "--ft-accept": {
+        "action": "store_true",
+        "help": "Gate the candidate that was built or adopted before; lock it if every claim holds.",
+    },
     "--ft-task": {
         "action": "append",
         "metavar": "NAME",
@@ -111,7 +115,12 @@ def declare(parser: pytest.Parser) -> None:
 
 def is_asked_for(config: pytest.Config) -> bool:
     """Whether the run gates or builds models at all."""
-    return bool(config.getoption("ft_retrain") or config.getoption("ft_models") or _ini(config, "models"))
+    return bool(locks(config) or config.getoption("ft_models") or _ini(config, "models"))
+
+
+def locks(config: pytest.Config) -> bool:
+    """Whether the run judges a candidate, and locks it if it holds."""
+    return bool(config.getoption("ft_retrain") or config.getoption("ft_accept"))
 
 
 def read(config: pytest.Config) -> Settings:
@@ -154,19 +163,25 @@ def check(config: pytest.Config) -> None:
     Raises:
         pytest.UsageError: With what they need.
     """
-    if config.getoption("ft_locked") and (config.getoption("ft_frozen") or config.getoption("ft_retrain")):
-        other = "--ft-retrain builds anew" if config.getoption("ft_retrain") else "--ft-frozen says the opposite"
+    which = "--ft-retrain" if config.getoption("ft_retrain") else "--ft-accept"
+    if config.getoption("ft_accept") and config.getoption("ft_retrain"):
+        raise pytest.UsageError(
+            "--ft-retrain builds a candidate anew, and --ft-accept takes the one there is: drop one"
+        )
+    if config.getoption("ft_locked") and (config.getoption("ft_frozen") or locks(config)):
+        other = f"{which} writes the lock" if locks(config) else "--ft-frozen says the opposite"
         raise pytest.UsageError(f"{other}: drop --ft-locked")
     for option in ("--ft-task", "--ft-endpoint", "--ft-skip-check"):
-        if config.getoption(option) and not config.getoption("ft_retrain"):
+        needed = locks(config) if option == "--ft-task" else config.getoption("ft_retrain")
+        if config.getoption(option) and not needed:
             raise pytest.UsageError(f"{option} says what to build, and so needs --ft-retrain")
-    if config.getoption("ft_retrain"):
-        _refuse_parts(config)
+    if locks(config):
+        _refuse_parts(config, which)
     offline, shard = config.getoption("ft_offline"), config.getoption("ft_shard")
-    if config.getoption("ft_retrain") and (offline or shard):
-        raise pytest.UsageError(f"{'--ft-offline' if offline else '--ft-shard'} builds nothing: drop --ft-retrain")
-    if config.getoption("ft_stop_early") and (config.getoption("ft_retrain") or shard):
-        other = "--ft-retrain locks" if config.getoption("ft_retrain") else "--ft-shard evaluates"
+    if locks(config) and (offline or shard):
+        raise pytest.UsageError(f"{'--ft-offline' if offline else '--ft-shard'} builds nothing: drop {which}")
+    if config.getoption("ft_stop_early") and (locks(config) or shard):
+        other = f"{which} locks" if locks(config) else "--ft-shard evaluates"
         raise pytest.UsageError(f"{other} all rows: drop --ft-stop-early")
     if offline and shard:
         raise pytest.UsageError("--ft-offline asks nothing, and so has no shares: drop --ft-shard")
@@ -176,20 +191,20 @@ def check(config: pytest.Config) -> None:
         )
 
 
-def _refuse_parts(config: pytest.Config) -> None:
+def _refuse_parts(config: pytest.Config, which: str) -> None:
     """A task is locked when all of its claims hold: a run must see them all to know which these are."""
     parts = [argument for argument in config.args if "::" in argument]
     if config.getoption("lf", default=False):
         parts.append("--last-failed")
     if parts:
         raise pytest.UsageError(
-            f"--ft-retrain locks a task if all of its claims hold, and {parts[0]} leaves some of them out: name whole"
+            f"{which} locks a task if all of its claims hold, and {parts[0]} leaves some of them out: name whole"
             " files, and narrow a build with --ft-task NAME"
         )
 
 
 def _locked(config: pytest.Config) -> bool:
-    if config.getoption("ft_retrain") or config.getoption("ft_frozen"):
+    if locks(config) or config.getoption("ft_frozen"):
         return False
     return bool(config.getoption("ft_locked") or os.environ.get("CI"))
 

@@ -51,7 +51,7 @@ class FinetuneSession:
 
         return Run(
             options.read(self.config),
-            retrain=self.config.getoption("ft_retrain"),
+            retrain=options.locks(self.config),
             shared=self._handover / "sandbox",
             joins=bool(self._shared),
             progress=ProgressLine(self.config),
@@ -83,6 +83,8 @@ class FinetuneSession:
 
         settings, called_from = self.run.settings, self.config.invocation_params.dir
         what = "building models, then gating them" if self.run.retrain else "gating"
+        if self.config.getoption("ft_accept"):
+            what = "gating the candidate, to be let in,"
         if settings.offline:
             what += " offline"
         if settings.stop_early:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_finetune.core.results import Result
-from pytest_finetune.lock.file import update_lock
+from pytest_finetune.lock.file import read_lock, update_lock
 from pytest_finetune.lock.model import Entry, Score, SettledClaim
 from pytest_finetune.workflow.evaluations import Bench
 from pytest_finetune.workflow.run import Run
@@ -27,6 +27,20 @@ def accept(run: Run, task: str, results: Sequence[Result]) -> list[str]:
     entries = [_scored(run, entry, results) for entry in candidate.of_task(task)]
     update_lock(run.settings.lock, entries)
     return [f"{task}: locked in {run.settings.lock}"]
+
+
+def changed_tasks(run: Run) -> frozenset[str]:
+    """The tasks of which the candidate pins something else than the lock.
+
+    Raises:
+        LockError: If there is no candidate, or it cannot be read.
+    """
+    candidate = read_lock(run.candidate)
+    pinned = [
+        {(e.task, e.stage, e.identity, e.artifacts.program) for e in lock.models}
+        for lock in (candidate, run.accepted)
+    ]
+    return frozenset(task for task, *_ in pinned[0] - pinned[1])
 
 
 def _scored(run: Run, entry: Entry, results: Sequence[Result]) -> Entry:

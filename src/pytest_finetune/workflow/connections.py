@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_finetune.calls import Calling, Line, Traffic
 from pytest_finetune.endpoints import SANDBOX, Endpoint
 from pytest_finetune.errors import EndpointError, LockError, MissingExtra
 from pytest_finetune.lock.artifacts import Artifacts
@@ -18,8 +17,6 @@ from pytest_finetune.workflow.serving import Deployments
 
 if TYPE_CHECKING:
     from pytest_finetune.sandbox import Sandbox
-
-_AT_ONCE = 32  # calls of a test's own program, at most
 
 
 @dataclass
@@ -50,16 +47,6 @@ class Connections:
             return replace(endpoint, base_url=self.sandbox().base_url)
         endpoint.check()
         return endpoint
-
-    def line(self, endpoint: Endpoint) -> Line:
-        """A line to a live endpoint for a user's own calls, with retries and the endpoint's limits.
-
-        Raises:
-            MissingExtra: As `live`.
-            EndpointError: As `live`.
-        """
-        timeout = endpoint.timeout or Calling.timeout
-        return Line.to(self.live(endpoint), Calling(Traffic(endpoint.at_once(_AT_ONCE)), timeout=timeout))
 
     def sandbox(self) -> Sandbox:
         """The run's sandbox, started if it is not running."""

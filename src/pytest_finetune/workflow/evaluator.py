@@ -175,10 +175,12 @@ class Evaluator:
         """A stage's program with its live model, under its own adapter.
 
         Raises:
+            NotEvaluated: If the run is offline.
             EndpointError: If the endpoint cannot be reached.
         """
+        line = self.lines.line(stage.endpoint)
         self.connections.serve(stage.entry, stage.endpoint, self.artifacts)
-        return _served(_attached(task, stage, self.connections.line(stage.endpoint)), stage.adapter)
+        return _served(_attached(task, stage, line), stage.adapter)
 
     def _known(self, work: _Work, stage: PinnedStage) -> dict[Place, float]:
         """The rows that are in the store, and when they were asked for."""

@@ -35,17 +35,18 @@ class Lines:
     connections: Connections
     store: Path
     run: str
-    _lines: dict[tuple[str, str], Line] = field(default_factory=dict)
+    _lines: dict[tuple[str, str | None], Line] = field(default_factory=dict)
     _calls: Calls | None = None
     _spending: Spending | None = None
     _open: ExitStack = field(default_factory=ExitStack)
 
-    def line(self, endpoint: Endpoint, purpose: str) -> Line:
+    def line(self, endpoint: Endpoint, purpose: str | None = None) -> Line:
         """A line to an endpoint.
 
         Args:
             endpoint: As the settings name it.
-            purpose: ``training`` or ``judge``; what was asked for the one is not found by the other.
+            purpose: ``training`` or ``judge``; what was asked for the one is not found by the other. ``None``: a test
+                asks by itself, and nothing is recorded.
 
         Raises:
             NotEvaluated: If the run is offline.
@@ -54,12 +55,13 @@ class Lines:
         key = (endpoint.name, purpose)
         if key not in self._lines:
             if self.settings.offline:
-                raise NotEvaluated(f"not evaluated: --ft-offline asks nothing, so {endpoint.name!r} cannot judge")
+                what = "judge" if purpose else "be asked by a test"
+                raise NotEvaluated(f"not evaluated: --ft-offline asks nothing, so {endpoint.name!r} cannot {what}")
             calling = Calling(
                 Traffic(max(1, endpoint.at_once(self.settings.concurrency) // processes())),
                 timeout=endpoint.timeout or self.settings.row_timeout,
                 budget=self.budget(endpoint),
-                replay=Replay(self._records(), purpose),
+                replay=None if purpose is None else Replay(self._records(), purpose),
             )
             self._lines[key] = Line.to(self.connections.live(endpoint), calling)
         return self._lines[key]

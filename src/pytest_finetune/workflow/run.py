@@ -209,9 +209,10 @@ class Run:
 
         Raises:
             UsageError: If the task has no endpoint.
+            NotEvaluated: If the run is offline.
             EndpointError: If it cannot be reached.
         """
-        return self.connections.line(self.endpoint(task)).lm(model, **task.decoding())
+        return self.lines.line(self.endpoint(task)).lm(model, **task.decoding())
 
     def share_sandbox(self, tasks: Iterable[str]) -> None:
         """Start the one sandbox that all processes use, where one of these tasks has rows to ask it for."""

@@ -95,7 +95,7 @@ class _Values(BaseModel):
     margin: float | None = Field(None, ge=0, lt=1)
     inconclusive: Inconclusive | None = None
     concurrency: int = Field(32, ge=1, le=1024)
-    row_timeout: float = Field(120.0, gt=0)
+    row_timeout: float = Field(120.0, gt=0, allow_inf_nan=False)
     max_cost: float | None = Field(None, ge=0)
     repeats: int = Field(1, ge=1, le=100)
     spend_alpha: bool = False
@@ -290,10 +290,13 @@ def _table(root: Path) -> tuple[dict[str, Any], dict[str, Endpoint], dict[str, P
     if not path.exists():
         return {}, {}, {}, Limits()
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("pytest-finetune", {})
-    except tomllib.TOMLDecodeError as error:
+        tool = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: {error}") from None
-    table = dict(table)
+    given = tool.get("pytest-finetune", {}) if isinstance(tool, dict) else tool
+    if not isinstance(given, dict):
+        raise UsageError(f"{path}: [{TABLE}] must be a table of settings, not {given!r}")
+    table = dict(given)
     endpoints = _entries(path, "endpoints", table.pop("endpoints", {}), EndpointTable)
     prices = _entries(path, "prices", table.pop("prices", {}), PriceTable)
     limits = _entries(path, "", {"check": table.pop("check", {})}, CheckTable)["check"]

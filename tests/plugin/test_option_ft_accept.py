@@ -1,0 +1,60 @@
+"""``--ft-accept``: a candidate that was built before is let in, or not."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from tests.conftest import Project
+
+from pytest_finetune.lock import read_lock
+
+
+@pytest.fixture
+def candidate(built: Project) -> Project:
+    """As `pytest-finetune train` leaves it: nothing is locked, and the candidate has never been gated."""
+    built.forget_what_was_accepted()
+    shutil.move(built.lock, built.candidate)
+    return built
+
+
+def test_it_locks_what_holds_and_builds_nothing(candidate: Project, plugin_args: tuple[str, ...]) -> None:
+    result = candidate.run("--ft-accept", *plugin_args)
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(
+        ["finetune: gating the candidate, to be let in, on *", "tickets: locked in *models.lock"]
+    )
+    assert "building its stages" not in result.stdout.str()
+    entries, built = read_lock(candidate.lock), read_lock(candidate.candidate)
+    assert [entry.model for entry in entries.models] == [entry.model for entry in built.models]
+    assert all(entry.score for entry in entries.models)
+    again = candidate.run("--ft-accept")
+    assert again.ret == pytest.ExitCode.USAGE_ERROR
+    assert (
+        "has nothing new of tickets: build one with pytest-finetune train" in again.stderr.str() + again.stdout.str()
+    )
+
+
+def test_what_does_not_hold_is_not_locked(candidate: Project) -> None:
+    candidate.edit("test_models.py", "min_score=0.5", "min_score=0.99")
+    result = candidate.run("--ft-accept")
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["ERROR: tickets: not locked, since a claim does not hold.*"])
+    assert not candidate.lock.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--ft-accept", "--ft-retrain"], "drop one"),
+        (["--ft-accept", "--ft-offline"], "--ft-offline builds nothing: drop --ft-accept"),
+        (["--ft-accept", "test_models.py::test_tickets"], "--ft-accept locks a task if all of its claims hold"),
+        (["--ft-accept"], "candidate.lock does not exist"),
+    ],
+)
+def test_what_it_cannot_do_is_said(built: Project, options: list[str], message: str) -> None:
+    built.candidate.unlink(missing_ok=True)
+    result = built.run(*options)
+    assert result.ret in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.TESTS_FAILED)
+    assert message in result.stderr.str() + result.stdout.str()
+    assert "Traceback" not in result.stderr.str() + result.stdout.str()
