@@ -58,3 +58,12 @@ def test_what_it_cannot_do_is_said(built: Project, options: list[str], message: 
     assert result.ret in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.TESTS_FAILED)
     assert message in result.stderr.str() + result.stdout.str()
     assert "Traceback" not in result.stderr.str() + result.stdout.str()
+
+
+def test_a_candidate_for_a_lock_elsewhere_finds_its_files_there(candidate: Project) -> None:
+    (candidate.path / "locks").mkdir()
+    shutil.move(candidate.path / "models.lock.d", candidate.path / "locks" / "prod.lock.d")
+    (candidate.candidate.with_name("candidate.of")).write_text(str(candidate.path / "locks" / "prod.lock"))
+    candidate.run(f"--finetune-models={candidate.candidate}").assert_outcomes(passed=3)
+    candidate.run("--finetune-models=locks/prod.lock", "--ft-accept").assert_outcomes(passed=3)
+    assert (candidate.path / "locks" / "prod.lock").exists()

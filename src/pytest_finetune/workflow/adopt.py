@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from pytest_finetune import programs
 from pytest_finetune.endpoints import SANDBOX, Endpoint
 from pytest_finetune.errors import EndpointError, LockError, TrainingError, UsageError
-from pytest_finetune.lock.file import read_lock, write_lock
+from pytest_finetune.lock.file import read_lock
 from pytest_finetune.lock.model import ArtifactRefs, Entry, Job, Lock
 from pytest_finetune.task import BASELINE, FINETUNED, Task
 from pytest_finetune.training.remote import Remote
@@ -102,7 +102,7 @@ def _write(
     entry = entry.model_copy(update={**made, "artifacts": entry.artifacts.model_copy(update=dict(refs))})
     known = {one.stage for one in lock.models if one.task == task.id}
     baseline = [] if BASELINE in known else [_entry(run, task, endpoint, BASELINE, task.program(), task.student)]
-    write_lock(run.candidate, lock.with_entries([*baseline, entry]))
+    run.keep_candidate(lock.with_entries([*baseline, entry]))
     return Adopted(entry, tuple(sorted({*known, BASELINE, FINETUNED})))
 
 

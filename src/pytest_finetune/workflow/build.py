@@ -16,7 +16,6 @@ from pytest_finetune.calls import Stopped
 from pytest_finetune.core.diagnosis import diagnose
 from pytest_finetune.endpoints import Endpoint
 from pytest_finetune.errors import TrainingError, UsageError
-from pytest_finetune.lock.file import write_lock
 from pytest_finetune.lock.model import ArtifactRefs, Entry, Job
 from pytest_finetune.reports.diagnosis import diagnosis
 from pytest_finetune.task import BASELINE, FINETUNED, PROMPT_OPTIMIZED, TEACHER, Task
@@ -69,7 +68,7 @@ def build_candidate(run: Run, tasks: Sequence[str], *, report: Callable[[str], N
                     f"not built: {str(stop) or 'the cap was reached'}. What was answered is kept: run the same"
                     " command again with a higher --ft-max-cost"
                 ) from None
-            write_lock(run.candidate, run.accepted.with_entries(entries))
+            run.keep_candidate(run.accepted.with_entries(entries))
     except Timeout:
         raise TrainingError(
             f"another run is building models in {run.settings.folder}: wait for it, or stop it"

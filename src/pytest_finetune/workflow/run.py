@@ -17,7 +17,7 @@ from pytest_finetune.endpoints import SANDBOX, Endpoint
 from pytest_finetune.errors import LockError, UsageError
 from pytest_finetune.evaluate import Progress
 from pytest_finetune.lock.artifacts import Artifacts
-from pytest_finetune.lock.file import read_lock
+from pytest_finetune.lock.file import read_lock, write_lock
 from pytest_finetune.lock.model import Lock
 from pytest_finetune.metrics import Judge
 from pytest_finetune.store import Store
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 STORE = "rows.sqlite"
 CANDIDATE = "candidate.lock"
+CANDIDATE_OF = "candidate.of"
 
 
 class Run:
@@ -97,7 +98,17 @@ class Run:
     def artifacts(self) -> Artifacts:
         """The files beside the lock; a candidate's are beside the lock that it is to enter."""
         path = self.settings.lock
-        return Artifacts.beside(self.settings.root / LOCK if path == self.candidate else path)
+        return Artifacts.beside(self._candidate_of if path == self.candidate else path)
+
+    def keep_candidate(self, lock: Lock) -> None:
+        """Keep what was built, and which lock it is to enter: the files are beside that one."""
+        write_lock(self.candidate, lock)
+        (self.settings.folder / CANDIDATE_OF).write_text(str(self.settings.lock), encoding="utf-8")
+
+    @property
+    def _candidate_of(self) -> Path:
+        told = self.settings.folder / CANDIDATE_OF
+        return Path(told.read_text(encoding="utf-8")) if told.exists() else self.settings.root / LOCK
 
     @cached_property
     def store(self) -> Store:
