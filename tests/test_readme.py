@@ -45,7 +45,7 @@ def test_the_main_command_prints_what_the_readme_shows(tmp_path: Path) -> None:
 
 
 def test_the_test_commands_are_those_of_this_project() -> None:
-    assert block("tests") == ["python -m pip install -e '.[dev]'", "python -m pytest"]
+    assert block("tests") == ["python -m pip install -e '.[dev]'", "python -m pytest -n 2"]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert {"sandbox", "dev"} <= set(project["project"]["optional-dependencies"])
     assert project["tool"]["pytest"]["ini_options"]["testpaths"] == ["tests"]
