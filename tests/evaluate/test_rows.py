@@ -216,3 +216,14 @@ def test_what_cannot_be_evaluated_is_said_before_anything_is_asked(
     with pytest.raises(UsageError, match=messages[problem]):
         evaluate(stages, rows(3), METRIC, store, timeout=30, concurrency=0 if problem == "concurrency" else 4)
     assert asked(sandbox) == 0
+
+
+def test_where_lower_is_better_what_is_kept_is_the_rest_to_one(sandbox: Sandbox, store: Store) -> None:
+    def wrong(example: dspy.Example, prediction: dspy.Prediction, trace: object = None) -> bool:  # noqa: ARG001
+        return bool(example.colour != prediction.colour)
+
+    error = metrics.as_metric(wrong, higher_is_better=False)
+    run = [stage("baseline", sandbox.base_url)]
+    right, kept = (evaluate(run, rows(30), metric, store, timeout=30)["baseline"] for metric in (METRIC, error))
+    assert {row.score for row in right} == {0.0, 1.0}
+    assert [row.score for row in kept] == [row.score for row in right]

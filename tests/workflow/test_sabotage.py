@@ -15,7 +15,7 @@ from tests.conftest import Project
 from pytest_finetune.core.claims import ScopedClaim, ladder
 from pytest_finetune.core.records import Policy
 from pytest_finetune.core.results import Result
-from pytest_finetune.errors import FinetuneError
+from pytest_finetune.errors import EvidenceError, FinetuneError
 from pytest_finetune.lock import Artifacts, read_lock
 from pytest_finetune.lock.artifacts import Kind
 from pytest_finetune.workflow.run import Run
@@ -326,3 +326,18 @@ def test_in_pytest_it_is_an_error_of_each_test_without_a_traceback(built: Projec
     result.stdout.fnmatch_lines(
         ["*tickets/*: what would be run is not what the lock pins:", "  fingerprints.metric: *"]
     )
+
+
+@pytest.mark.parametrize("served", ["sandbox-small-2024-07-18", "ft:sandbox-small:x, sandbox-small"])
+def test_a_part_in_the_answers_is_enough_for_the_base(
+    built: Project, gate: Callable[[], list[Result]], served: str
+) -> None:
+    store(built, f"UPDATE prediction SET served_model = '{served}' WHERE stage = 'finetuned' AND row_id < '8'")  # noqa: S608  # our own
+    with pytest.raises(EvidenceError, match="were answered by 'sandbox-small', not by the pinned"):
+        gate()
+
+
+def test_another_model_than_the_pinned_one_is_remarked(built: Project, gate: Callable[[], list[Result]]) -> None:
+    store(built, "UPDATE prediction SET served_model = 'somebody else' WHERE stage = 'finetuned'")
+    remarks = [remark for result in gate() for remark in result.remarks]
+    assert [remark for remark in remarks if "stage 'finetuned' was answered by somebody else" in remark]
