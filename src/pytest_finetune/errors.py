@@ -8,7 +8,8 @@
     │   ├── DatasetError    a data file or split is unusable
     │   └── MissingExtra    an optional library is not installed
     ├── LockError           models.lock is missing, unreadable, or does not fit what is being run
-    │   └── DriftError      data, metric, program, adapter or endpoint differ from what was locked
+    │   ├── DriftError      data, metric, program, adapter or endpoint differ from what was locked
+    │   └── NotPromoted     no version of a stage is in the state that is asked for
     ├── EvidenceError       rows are missing, partial, stale or not comparable: no verdict can be given
     │   └── NotEvaluated    rows are missing because they may not be asked for: a cap, or no network
     ├── EndpointError       an endpoint could not be reached, or refused
@@ -22,9 +23,14 @@ A claim that does not hold is not an error: it is a verdict.
 
 from __future__ import annotations
 
+from pytest_finetune.secrets import shown
+
 
 class FinetuneError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base of every error that this package raises on purpose; its message holds no secret, wherever it is shown."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(shown(message))
 
 
 class UsageError(FinetuneError):
@@ -49,6 +55,10 @@ class LockError(FinetuneError):
 
 class DriftError(LockError):
     """What is being run differs from what was locked; the message names each field."""
+
+
+class NotPromoted(LockError):
+    """No version of a stage is in production, or in the other state that is asked for."""
 
 
 class EvidenceError(FinetuneError):

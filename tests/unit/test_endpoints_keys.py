@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_finetune.endpoints import Endpoint, hide, redacted
+from pytest_finetune.endpoints import Endpoint
 from pytest_finetune.endpoints.keys import KeyCommand
 from pytest_finetune.endpoints.rates import Bucket, rates_of
 from pytest_finetune.errors import EndpointError
@@ -79,14 +79,6 @@ def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         Endpoint("ours", "http://here/v1", api_key_env="OURS").check()
     with pytest.raises(EndpointError, match="'ours' needs header X-Team in the environment variable OURS"):
         Endpoint("ours", "http://here/v1", headers_env={"X-Team": "OURS"}).check()
-
-
-def test_what_was_read_as_a_secret_is_taken_out_of_what_others_say() -> None:
-    hide("swordfish")
-    hide("swordfish and chips")
-    hide("ab")  # too short to be told from ordinary words
-    assert redacted("no swordfish and chips, no swordfish, Bearer abc or sk-123456789") == "no …, no …, Bearer … or …"
-    assert redacted("about") == "about"
 
 
 @given(st.floats(1, 6000), st.lists(st.tuples(st.floats(0, 5), st.floats(0, 300)), min_size=1, max_size=40))

@@ -81,6 +81,11 @@ URL = "base_url = 'http://here/v1'"
     [
         ([], ": needs base_url, or preset ="),
         (["base_url = 'here/v1'"], ".base_url: is no address"),
+        (
+            ["base_url = 'http://here:s3cret/v1'"],
+            ".base_url: has a port that is none: it must be a number up to 65535",
+        ),
+        ([URL, "proxy = 'http://here:70000'"], ".proxy: has a port that is none"),
         (["preset = 'acme'"], ".preset: Input should be 'azure' or 'nebius'"),
         (["preset = 'azure'"], ': preset "azure" needs resource'),
         ([URL, "resource = 'acme'"], ': resource goes with preset = "azure" and without base_url'),

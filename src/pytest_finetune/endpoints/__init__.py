@@ -4,6 +4,5 @@ from __future__ import annotations
 
 from pytest_finetune.endpoints.endpoint import NO_KEY, SANDBOX, Endpoint, Serving, scrub
 from pytest_finetune.endpoints.rates import Rates, processes
-from pytest_finetune.endpoints.secrets import hide, redacted
 
-__all__ = ["NO_KEY", "SANDBOX", "Endpoint", "Rates", "Serving", "hide", "processes", "redacted", "scrub"]
+__all__ = ["NO_KEY", "SANDBOX", "Endpoint", "Rates", "Serving", "processes", "scrub"]

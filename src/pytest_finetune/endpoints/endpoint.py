@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
+from urllib.request import getproxies
 
 from pytest_finetune.endpoints.keys import key_command
 from pytest_finetune.endpoints.rates import Rates, rates_of
-from pytest_finetune.endpoints.secrets import hide
 from pytest_finetune.errors import EndpointError
+from pytest_finetune.secrets import hide, hide_credentials, hide_within
 
 if TYPE_CHECKING:
     import dspy
@@ -64,7 +64,7 @@ class Endpoint:
     name: str
     base_url: str
     api_key_env: str | None = None
-    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    extra_body: Mapping[str, Any] = field(default_factory=dict, repr=False)
     api_key_command: str | None = field(default=None, repr=False)
     headers_env: Mapping[str, str] = field(default_factory=dict)
     ca_bundle: str | None = None
@@ -133,7 +133,7 @@ class Endpoint:
         """
         self.key()
         self.headers()
-        self._hide_proxy()
+        self._hide_settings()
 
     def lm(self, model: str, **options: Any) -> dspy.LM:
         """A DSPy LM for a model of this endpoint.
@@ -165,7 +165,7 @@ class Endpoint:
 
         from pytest_finetune.endpoints.wire import http_client
 
-        self._hide_proxy()
+        self._hide_settings()
         if self.timeout is not None:
             options["timeout"] = self.timeout
         return openai.OpenAI(
@@ -185,13 +185,11 @@ class Endpoint:
             )
         return hide(value)
 
-    def _hide_proxy(self) -> None:
-        """A proxy's address may hold a password."""
-        if self.proxy is not None and "@" in self.proxy:
-            given = urlsplit(self.proxy).netloc.rpartition("@")[0]
-            for credentials in (given, unquote(given)):
-                hide(credentials.partition(":")[2])
-                hide(base64.b64encode(credentials.encode()).decode())  # as it is sent
+    def _hide_settings(self) -> None:
+        """An address may hold a password, also that of a proxy; and what is sent with a job may hold a key."""
+        for address in (self.base_url, self.proxy or "", *getproxies().values()):
+            hide_credentials(address)
+        hide_within(self.extra_body)
 
 
 def scrub(url: str) -> str:

@@ -8,8 +8,8 @@ import threading
 import time
 from functools import cache
 
-from pytest_finetune.endpoints.secrets import hide
 from pytest_finetune.errors import EndpointError
+from pytest_finetune.secrets import hide
 
 KEPT = 300.0  # seconds after which a key is asked for again
 _LIMIT = 60.0  # seconds that the command may take
@@ -74,8 +74,8 @@ class KeyCommand:
             problem = f"cannot be run ({type(error).__name__})"
         if problem:
             raise EndpointError(
-                f"endpoint {endpoint!r}: its api_key_command ({self._words[0]} …) {problem}; run it in a terminal to"
-                " see why (what it prints is not shown here, since it may be secret)"
+                f"endpoint {endpoint!r}: its api_key_command ({self._words[0].partition('=')[0]} …) {problem}; run it"
+                " in a terminal to see why (what it prints is not shown here, since it may be secret)"
             )
         return lines[0]
 

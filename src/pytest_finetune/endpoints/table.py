@@ -68,13 +68,27 @@ def _with_placeholders(text: str) -> str:
 def _url(text: str) -> str:
     if urlsplit(text).scheme not in ("http", "https") or not urlsplit(text).netloc:
         raise _refuse("is no address: it must begin with http:// or https://")
+    if "@" in urlsplit(text).netloc or urlsplit(text).query or urlsplit(text).fragment:
+        raise _refuse(
+            "is an address with a user, a query or a fragment, which are not sent, and may be secret: give the key by"
+            " api_key_env, and what else is to be sent by headers_env"
+        )
+    return _with_port(text)
+
+
+def _with_port(text: str) -> str:
+    """The address, whose port is a number if it has one."""
+    try:
+        urlsplit(text).port  # noqa: B018  # read, it is checked
+    except ValueError:
+        raise _refuse("has a port that is none: it must be a number up to 65535, as in http://HOST:8000/v1") from None
     return text
 
 
 def _proxy(text: str) -> str:
     if urlsplit(text).scheme != "http" or not urlsplit(text).hostname:
         raise _refuse("must be http://[USER:PASSWORD@]HOST:PORT (https endpoints are reached through it as well)")
-    return text
+    return _with_port(text)
 
 
 Command = Annotated[str, AfterValidator(_command)]

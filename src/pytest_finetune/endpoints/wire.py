@@ -7,7 +7,7 @@ import importlib
 import time
 from typing import TYPE_CHECKING, Any
 
-from pytest_finetune.endpoints.secrets import redacted
+from pytest_finetune.secrets import redacted
 
 if TYPE_CHECKING:
     import openai

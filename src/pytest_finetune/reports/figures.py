@@ -9,13 +9,14 @@ from pytest_finetune.core.claims import Claim, parse
 from pytest_finetune.core.evidence import MAX_MISSING
 from pytest_finetune.core.records import Inconclusive, Measure, Outcome, Part, Tier, Verdict
 from pytest_finetune.core.results import Result
+from pytest_finetune.secrets import shown
 
 _SCOPE = re.compile(r" (?:by|on) ")
 
 
 def printable(text: str) -> str:
-    """The text on one line, without what would steer the terminal: a model or a data file may have written it."""
-    return "".join(character if character.isprintable() else " " for character in text)
+    """The text as it may be `shown`, on one line: a model or a data file may have written it."""
+    return shown(text).replace("\n", " ")
 
 
 def claim_of(result: Result) -> Claim:

@@ -6,7 +6,7 @@ import math
 import textwrap
 from collections.abc import Container, Iterator, Sequence
 
-from pytest_finetune.core.plan import POWER, Asking, Outlook, Plan, RowsPlan, TaskPlan, Total
+from pytest_finetune.core.plan import POWER, Asking, Outlook, Plan, RowsPlan, TaskPlan, Total, Training
 from pytest_finetune.reports.figures import printable
 
 WIDTH = 110
@@ -102,7 +102,7 @@ def _sentences(plan: Plan, task: TaskPlan) -> Iterator[str]:
     yield f"A gated run {_asks(task.stages)}."
     if any(not stage.recorded and stage.asked for stage in task.stages):
         yield (
-            "An estimate counts four characters of a prompt as a token; what an optimizer will add to the prompts of"
+            "An estimate counts four bytes of a prompt as a token; what an optimizer will add to the prompts of"
             " a stage that is not built is not in it."
         )
     yield _retrain(task)
@@ -147,15 +147,25 @@ def _taken(total: Total) -> str:
 
 def _retrain(task: TaskPlan) -> str:
     training = task.training
-    rest = "what its optimizer and its recipe ask is not planned"
+    rest = f"what its optimizer and its recipe ask is not planned. {_diagnosis(training)}"
     if training.tokens is None:
         return (
             f"What a retrain's job costs is {_dollars(None)}: to know it takes n_epochs in the task's"
-            f" hyperparameters, and data with all that the program gives; {rest}."
+            f" hyperparameters, and data with all that the program gives; {rest}"
         )
     source = "as the last one did" if training.measured else "an estimate from the gold answers"
-    cost = f"for {_dollars(training.cost)}" if training.cost is not None else f"at a price that is {_dollars(None)}"
-    return f"A retrain's job trains on about {_about(training.tokens)} tokens ({source}) {cost}; {rest}."
+    cost = _for(training.cost)
+    return f"A retrain's job trains on about {_about(training.tokens)} tokens ({source}) {cost}; {rest}"
+
+
+def _diagnosis(training: Training) -> str:
+    if not training.asked:
+        return "Its model is not diagnosed by its answers (diagnosis = false)."
+    return f"Then its model is asked about {training.asked:,} rows {_for(training.asking)}, to diagnose it."
+
+
+def _for(cost: float | None) -> str:
+    return f"for {_dollars(cost)}" if cost is not None else f"at a price that is {_dollars(None)}"
 
 
 def _wrapped(sentence: str) -> list[str]:

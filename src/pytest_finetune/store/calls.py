@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 
 from pytest_finetune.core.records import Usage
 from pytest_finetune.store.limit import mark_used
@@ -65,6 +66,17 @@ class Calls(SharedConnection):
         used = None if usage is None else json.dumps(asdict(usage))
         with self._writing() as connection:
             connection.execute(_RECORD, (key, purpose, model, response, used, time.time(), self._oldest))
+
+    def mean_usage(self, purpose: str, model: str) -> tuple[float, float] | None:
+        """Tokens sent and received by the calls of a model on average; None where none is recorded with its usage."""
+        with self._reading() as connection:
+            told = connection.execute(
+                "SELECT usage FROM call WHERE purpose = ? AND model = ? AND usage IS NOT NULL", (purpose, model)
+            ).fetchall()
+        if not told:
+            return None
+        used = [Usage(**json.loads(usage)) for (usage,) in told]
+        return fmean(one.prompt_tokens for one in used), fmean(one.completion_tokens for one in used)
 
     def forget(self, keys: Sequence[str]) -> None:
         """Lose the answers under some keys: they were of no use, and are to be asked for again."""

@@ -68,6 +68,9 @@ CREATE TABLE candidate (
 UPGRADES = (SCHEMA, CALLS)  # UPGRADES[n] leads from schema number n to n + 1
 VERSION = len(UPGRADES)
 
+_FOREIGN = """
+SELECT type, name FROM sqlite_master WHERE type NOT IN ('table', 'index') OR sql LIKE 'CREATE VIRTUAL%'
+"""
 _PATIENCE = 60.0  # seconds to wait for another process's transaction
 _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "lustre", "ceph", "glusterfs"}
 
@@ -190,6 +193,8 @@ def _opened(path: Path, shown: Path | None = None, *, threads: bool = False) -> 
     with explained(shown or path):
         connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=not threads)
         try:
+            connection.execute("PRAGMA trusted_schema = OFF")  # it may be another's file
+            connection.execute("PRAGMA cell_size_check = ON")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA secure_delete = ON")  # what is replaced by a hash is overwritten
@@ -205,6 +210,9 @@ def _check(connection: sqlite3.Connection) -> None:
     found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
         raise sqlite3.DatabaseError(" ".join(found.split()))
+    foreign = connection.execute(_FOREIGN).fetchone()
+    if foreign is not None:
+        raise sqlite3.DatabaseError(f"no row store has the {foreign[0]} {foreign[1]!r}, which would act by itself")
 
 
 def _choose_journal(connection: sqlite3.Connection, path: Path) -> None:

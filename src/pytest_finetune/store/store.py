@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -283,7 +284,7 @@ class Store:
         """
         with database.explained(self._path):
             found = self._connection.execute(_SCORES, {"keys": json.dumps(keys), "metric": metric})
-            return {(key, row_id): value for key, row_id, value in found}
+            return {(key, row_id): _score(key, value) for key, row_id, value in found}
 
     def save_scores(self, scores: Mapping[tuple[str, str], float], metric: str) -> None:
         """Keep scores, by key and row id."""
@@ -325,7 +326,28 @@ def _stored(
 ) -> StoredRow:
     try:
         used = None if usage is None else Usage(**json.loads(usage))
-        kept = RowState(state)
-    except (ValueError, TypeError) as failure:
+        row = Row(row_id, stage, repeat, RowState(state), None, output, used, latency, error, served_model)
+        _check_kinds(row)
+    except (ValueError, TypeError, RecursionError) as failure:
         raise sqlite3.DatabaseError(f"row {key}: {failure}") from failure
-    return Row(row_id, stage, repeat, kept, None, output, used, latency, error, served_model), asked_at
+    return row, asked_at
+
+
+def _check_kinds(row: Row) -> None:
+    """SQLite keeps any kind of value in any column."""
+    used = row.usage or Usage(0, 0)
+    texts: tuple[object, ...] = (row.row_id, row.stage, row.output, row.error, row.served_model)
+    counts: tuple[object, ...] = (row.repeat, used.prompt_tokens, used.completion_tokens)
+    figures: tuple[object, ...] = (row.latency, used.cost)
+    if not all(isinstance(text, str | None) for text in texts):
+        raise ValueError("a text is none")
+    if not all(isinstance(count, int) and 0 <= count < 2**53 for count in counts):
+        raise ValueError("a count is none")
+    if not all(one is None or (isinstance(one, int | float) and 0 <= one < math.inf) for one in figures):
+        raise ValueError("a figure is none")
+
+
+def _score(key: str, value: object) -> float:
+    if not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise sqlite3.DatabaseError(f"row {key}: {value!r} is no score")
+    return float(value)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 from pytest_finetune.core.fingerprint import canonical_json
+from pytest_finetune.secrets import redacted
 from pytest_finetune.training.jobs import JobFacts, JobRunner
 from pytest_finetune.training.remote import Remote
 
@@ -23,7 +25,7 @@ def keep_history(runner: JobRunner, facts: JobFacts) -> Path:
     Raises:
         EndpointError: If the endpoint was away for too long; the job is done, and is found again.
     """
-    path = runner.journal.path.parent / f"{facts.id}.json"
+    path = runner.journal.beside(facts.id, ".json")
     if path.exists():
         return path
     with Remote(runner.endpoint, runner.patience, runner.report) as remote:
@@ -31,6 +33,7 @@ def keep_history(runner: JobRunner, facts: JobFacts) -> Path:
         events = remote.every(lambda: listed(facts.id, limit=100)) or []
     told = [event.model_dump(mode="json") for event in sorted(events, key=lambda event: event.created_at)]
     new = path.with_suffix(".new")
-    new.write_bytes(canonical_json({"job": dataclasses.asdict(facts), "events": told}))
+    kept = json.loads(redacted(json.dumps(told, ensure_ascii=False)))
+    new.write_bytes(canonical_json({"job": dataclasses.asdict(facts), "events": kept}))
     new.replace(path)
     return path

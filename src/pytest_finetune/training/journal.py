@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -30,6 +31,8 @@ CLOSED = frozenset({FAILED, CANCELLED, REFUSED, GONE})
 
 UNANSWERED = "unanswered"
 """Whether a job was asked for, and what became of that is not known: later lines of other states do not tell."""
+
+_LONGEST = 100  # characters of a file's name
 
 ABOUT = ("endpoint", "model", "comeback")
 """What lines hold of an attempt, whatever its state: where, what is tuned, and the command that takes it up."""
@@ -61,6 +64,15 @@ class Journal:
             os.fsync(file.fileno())
         if new and sys.platform != "win32":
             _sync_folder(self.path.parent)
+
+    def beside(self, job_id: str, ending: str) -> Path:
+        """The file that tells more of a job; its id is an endpoint's word, and leads nowhere else.
+
+        Args:
+            job_id: The job's id.
+            ending: Of the file's name.
+        """
+        return self.path.with_name(f"{re.sub(r'[^A-Za-z0-9_-]', '_', job_id)[:_LONGEST]}{ending}")
 
     def attempt(self, key: str) -> dict[str, Any]:
         """Everything that the journal knows of the attempt that is open or has succeeded; empty if there is none.
@@ -107,10 +119,18 @@ class Journal:
         for line in content.splitlines():
             try:
                 value = json.loads(line)
-            except ValueError:  # torn by a kill
+            except (ValueError, RecursionError):  # torn by a kill, or none of ours
                 continue
-            if isinstance(value, dict):
+            if isinstance(value, dict) and _is_line(value):
                 yield value
+
+
+def _is_line(value: dict[str, Any]) -> bool:
+    try:
+        datetime.fromisoformat(value["at"])
+    except (KeyError, TypeError, ValueError):
+        return False
+    return all(isinstance(value.get(name), str) for name in ("key", "state"))
 
 
 def _ends_a_line(file: Any) -> bool:

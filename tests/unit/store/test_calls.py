@@ -63,3 +63,12 @@ def test_many_threads_use_it(calls: Calls) -> None:
 def test_it_is_made_by_the_row_store_only(path: Path) -> None:
     with pytest.raises(EvidenceError, match="does not exist"):
         Calls(path)
+
+
+def test_what_calls_use_on_average_is_told_by_purpose_and_model(calls: Calls) -> None:
+    assert calls.mean_usage("judge", "big") is None
+    for key, usage in {"a": Usage(100, 1, None), "b": Usage(300, 3, 0.1), "c": None}.items():
+        calls.record(key, "{}", purpose="judge", model="big", usage=usage)
+    calls.record("d", "{}", purpose="training", model="big", usage=Usage(9, 9, None))
+    assert calls.mean_usage("judge", "big") == (200.0, 2.0)
+    assert calls.mean_usage("judge", "small") is None
