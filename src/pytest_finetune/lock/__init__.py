@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from pytest_finetune.lock.accepted import Score, SettledClaim
 from pytest_finetune.lock.artifacts import Artifacts
 from pytest_finetune.lock.drift import Drift, compare, drift_error
-from pytest_finetune.lock.file import read_lock, render, update_lock, write_lock
+from pytest_finetune.lock.file import edit_lock, read_lock, render, update_lock, write_lock
 from pytest_finetune.lock.model import (
     ArtifactRefs,
     Data,
     Entry,
+    Event,
     Facts,
     Fingerprints,
-    Job,
     Lock,
-    Previous,
-    Score,
-    SettledClaim,
+    State,
+    Version,
 )
+from pytest_finetune.lock.tuned import Job, Tuned
 
 __all__ = [
     "ArtifactRefs",
@@ -24,15 +25,19 @@ __all__ = [
     "Data",
     "Drift",
     "Entry",
+    "Event",
     "Facts",
     "Fingerprints",
     "Job",
     "Lock",
-    "Previous",
     "Score",
     "SettledClaim",
+    "State",
+    "Tuned",
+    "Version",
     "compare",
     "drift_error",
+    "edit_lock",
     "read_lock",
     "render",
     "update_lock",

@@ -20,13 +20,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pytest_finetune.core.fingerprint import canonical_json, plain
 from pytest_finetune.core.records import Row, RowState, Usage
 from pytest_finetune.errors import LockError
-from pytest_finetune.lock.model import ArtifactRefs, Lock, Previous
+from pytest_finetune.lock.model import Lock
 
-Kind = Literal["program", "rows", "training"]
-_SUFFIXES: dict[Kind, str] = {"program": ".json", "rows": ".jsonl", "training": ".jsonl"}
+Kind = Literal["program", "rows", "training", "data"]
+_SUFFIXES: dict[Kind, str] = {"program": ".json", "rows": ".jsonl", "training": ".jsonl", "data": ".txt"}
 _REF = re.compile(r"sha256:([0-9a-f]{64})")
 _LARGEST = 90 << 20  # bytes; GitHub refuses files of 100 MB
-_REPAIR = "take back the committed lock and its folder with git checkout, or build again with `pytest --ft-retrain`"
+REPAIR = "take back the committed lock and its folder with git checkout, or build again with `pytest --ft-retrain`"
 _IN_THE_NAME = 16  # hexadecimal digits: two artifacts of a kind share them with a chance of 2e-19
 _GUARD = ".writing"
 _HOUSEKEEPING = {
@@ -93,7 +93,7 @@ class Artifacts:
         try:
             return json.loads(self.get_bytes(ref))
         except (ValueError, RecursionError):
-            raise LockError(f"{self.path(ref)} is not JSON: {_REPAIR}") from None
+            raise LockError(f"{self.path(ref)} is not JSON: {REPAIR}") from None
 
     def get_bytes(self, ref: str) -> bytes:
         """Give what ``put_bytes`` kept.
@@ -103,15 +103,14 @@ class Artifacts:
         """
         path = self.path(ref)
         try:
-            if path.is_symlink():
-                raise LockError(f"{path} is a symbolic link, which artifacts never are: {_REPAIR}")
+            self._refuse_link(path)
             if path.stat().st_size > self.largest:
-                raise LockError(f"{path} has more than {self.largest:,} bytes, the most for an artifact: {_REPAIR}")
+                raise LockError(f"{path} has more than {self.largest:,} bytes, the most for an artifact: {REPAIR}")
             data = path.read_bytes()
         except OSError as error:
-            raise LockError(f"{path} cannot be read: {error.strerror}: {_REPAIR}") from error
+            raise LockError(f"{path} cannot be read: {error.strerror}: {REPAIR}") from error
         if f"sha256:{hashlib.sha256(data).hexdigest()}" != ref:
-            raise LockError(f"{path} was changed: its SHA-256 is not the one in the lock: {_REPAIR}")
+            raise LockError(f"{path} was changed: its SHA-256 is not the one in the lock: {REPAIR}")
         return data
 
     def path(self, ref: str) -> Path:
@@ -120,11 +119,12 @@ class Artifacts:
         Raises:
             LockError: If there is none, or the reference is none.
         """
+        self._refuse_link(self.folder)
         candidates = [self._named(kind, ref) for kind in _SUFFIXES]
         for path in candidates:
             if path.is_symlink() or path.exists():
                 return path
-        raise LockError(f"{self.folder} has no file for {ref}: {_REPAIR}")
+        raise LockError(f"{self.folder} has no file for {ref}: {REPAIR}")
 
     def put_rows(self, rows: Iterable[Row]) -> str:
         """Keep the rows of one stage, sorted by row and repeat; give their reference.
@@ -145,10 +145,21 @@ class Artifacts:
         return tuple(self._row(ref, stage, number, line) for number, line in enumerate(lines, start=1))
 
     def unreferenced(self, lock: Lock) -> tuple[Path, ...]:
-        """Give the files that no entry, and no entry's history, refers to."""
+        """Give the files that no version of a stage, and no verdict about one, refers to."""
         held = {self._named(kind, ref) for ref in _references(lock) for kind in _SUFFIXES}
         here = sorted(self.folder.iterdir()) if self.folder.is_dir() else []
         return tuple(path for path in here if path not in held and not path.name.startswith("."))
+
+    def check(self, lock: Lock) -> int:
+        """Make sure that every file which a lock refers to is there as the lock knows it; give their number.
+
+        Raises:
+            LockError: As ``get_bytes``.
+        """
+        refs = sorted(set(_references(lock)))
+        for ref in refs:
+            self.get_bytes(ref)
+        return len(refs)
 
     def guard(self) -> Path:
         """Give the file by which writers of the lock wait for each other.
@@ -167,10 +178,17 @@ class Artifacts:
     def _named(self, kind: Kind, ref: str) -> Path:
         match = _REF.fullmatch(ref)
         if match is None:
-            raise LockError(f"{ref!r} is no reference to an artifact (sha256: and 64 hexadecimal digits): {_REPAIR}")
+            raise LockError(f"{ref!r} is no reference to an artifact (sha256: and 64 hexadecimal digits): {REPAIR}")
         return self.folder / f"{kind}-{match[1][:_IN_THE_NAME]}{_SUFFIXES[kind]}"
 
+    def _refuse_link(self, path: Path) -> None:
+        """What is in the folder stays in it: a link would lead whoever wrote it out of there."""
+        if path.is_symlink():
+            raise LockError(f"{path} is a symbolic link, which artifacts never are: {REPAIR}")
+
     def _make_folder(self) -> None:
+        for path in (self.folder, self.folder / _GUARD):
+            self._refuse_link(path)
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, text in _HOUSEKEEPING.items():
             if not (self.folder / name).exists():
@@ -182,22 +200,23 @@ class Artifacts:
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
             told = ": ".join([*(str(part) for part in problem["loc"]), problem["msg"]])
-            raise LockError(f"{self.path(ref)}:{number}: {told}: {_REPAIR}") from None
+            raise LockError(f"{self.path(ref)}:{number}: {told}: {REPAIR}") from None
 
 
 def _references(lock: Lock) -> Iterator[str]:
-    """Every artifact that a lock refers to; going back takes a program and its rows, but no training file."""
+    """Every artifact that a lock refers to, also what earlier versions are made of, and what verdicts rest on."""
     for entry in lock.models:
-        served: list[ArtifactRefs | Previous] = [entry.artifacts, *entry.previous]
-        yield from (ref for one in served for ref in (one.program, one.rows) if ref is not None)
-        if entry.artifacts.training is not None:
-            yield entry.artifacts.training
+        for version in entry.versions:
+            yield from version.artifacts.refs()
+            yield from (ref for claim in version.gate for ref in claim.rows)
 
 
 def _write(path: Path, data: bytes) -> None:
     """Write a file whole: writers of the same content may meet here, so each has a temporary name of its own."""
     new = path.with_name(f".{path.name}.{os.getpid()}.new")
-    new.write_bytes(data)
+    new.unlink(missing_ok=True)  # were it a link, it would be written through
+    with new.open("xb") as file:
+        file.write(data)
     new.replace(path)
 
 

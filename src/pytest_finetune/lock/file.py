@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ import filelock
 import tomli_w
 from pydantic import ValidationError
 
+from pytest_finetune.core.records import Inconclusive, Tier
 from pytest_finetune.errors import LockError, UsageError
 from pytest_finetune.lock.artifacts import Artifacts
-from pytest_finetune.lock.model import VERSION, Entry, Lock
+from pytest_finetune.lock.model import VERSION, Entry, Lock, Version
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -31,9 +32,15 @@ _HEADER = """\
 
 """
 _LARGEST = 16 << 20  # bytes; a thousand entries have about 3 MB
+_DEEPEST = 50  # a parameter of a user's recipe may be nested
+_PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*"""
+_DOTTED = re.compile(rf"(?<![\w-])(?:{_PART}){{{_DEEPEST}}}")  # tomllib takes time by the square of a key's parts
+_TOLD = 20  # things that are wrong with it, in one message
 _PATIENCE = 60.0  # seconds that a writer waits for another
 _CONFLICT = re.compile(r"^(?:<{7}|\|{7}|={7}|>{7})(?: .*)?$", re.MULTILINE)
-_FIRST = ("task", "stage", "model", "served_as", "score", "gate", "job")
+_FIRST = ("task", "stage", "model", "served_as", "served_models", "state", "score", "gate", "job", "predictors")
+_EMPTY: tuple[object, ...] = ({}, (), [])
+_USUAL = {"state": "candidate", "inconclusive": Inconclusive.OBSERVED, "tier": Tier.CRITICAL}
 
 
 def read_lock(path: Path) -> Lock:
@@ -68,7 +75,7 @@ def parse_lock(text: str, path: Path) -> Lock:
             f"{path.name}`, then pytest --ft-retrain the tasks of the other"
         )
     try:
-        document = tomllib.loads(text)
+        document = _loaded(text)
     except (ValueError, RecursionError) as error:
         raise LockError(f"{path} is not valid TOML: {error}: {_restore(path)}") from None
     _check_version(path, document)
@@ -76,7 +83,7 @@ def parse_lock(text: str, path: Path) -> Lock:
         return Lock.model_validate(document)
     except ValidationError as error:
         raise LockError(f"{_told(path, text, document, error)}\n{_restore(path)}") from None
-    except (LockError, UsageError) as error:
+    except (LockError, UsageError, ArithmeticError, RecursionError) as error:
         raise LockError(f"{path}: {error}") from None
 
 
@@ -98,7 +105,24 @@ def write_lock(path: Path, lock: Lock) -> None:
 
 
 def update_lock(path: Path, entries: Iterable[Entry]) -> Lock:
-    """Put entries into a lock, made where it does not exist; other writers wait meanwhile, so nothing is lost.
+    """Put entries into a lock, made where it does not exist; what they replace goes into their history.
+
+    Returns:
+        The lock as it was written.
+
+    Raises:
+        LockError: If the file cannot be read or written.
+    """
+    new = tuple(entries)
+    return edit_lock(path, lambda lock: lock.with_entries(new))
+
+
+def edit_lock(path: Path, change: Callable[[Lock], Lock]) -> Lock:
+    """Change a lock, made where it does not exist; other writers wait meanwhile, so nothing is lost.
+
+    Args:
+        path: of the file.
+        change: what it is to say, by what it says.
 
     Returns:
         The lock as it was written.
@@ -107,7 +131,7 @@ def update_lock(path: Path, entries: Iterable[Entry]) -> Lock:
         LockError: If the file cannot be read or written.
     """
     with _only_writer(path):
-        lock = (read_lock(path) if path.exists() else Lock()).with_entries(entries)
+        lock = change(read_lock(path) if path.exists() else Lock())
         _replace(path, lock)
     return lock
 
@@ -127,9 +151,11 @@ def lock_text(path: Path) -> str:
     if not path.exists():
         raise LockError(f"{path} does not exist: build the models and the lock with `pytest --ft-retrain`")
     try:
-        if path.stat().st_size > _LARGEST:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST + 1)  # a link may lead to what has no end
+        if len(content) > _LARGEST:
             raise LockError(f"{path} has more than {_LARGEST >> 20} MB, so it is no lock: {_restore(path)}")
-        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+        return content.decode("utf-8-sig").replace("\r\n", "\n")
     except OSError as error:
         raise LockError(f"{path} cannot be read: {error.strerror}: name a file that can be") from error
     except UnicodeDecodeError:
@@ -138,6 +164,26 @@ def lock_text(path: Path) -> str:
 
 def _restore(path: Path) -> str:
     return f"take the last good one with `git checkout -- {path.name}`, or build it again with `pytest --ft-retrain`"
+
+
+def _loaded(text: str) -> dict[str, Any]:
+    """The document, if it is within bounds."""
+    if _DOTTED.search(text):
+        raise ValueError(f"a key has more than {_DEEPEST} parts")
+    document = tomllib.loads(text)
+    _check_values(document)
+    return document
+
+
+def _check_values(value: object, depth: int = 0) -> None:
+    """Refuse what can be read and not be written: integers beyond TOML's 64 bits, and tables without a bottom."""
+    if depth > _DEEPEST:
+        raise ValueError(f"its values are nested more than {_DEEPEST} deep")
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_values(item, depth + 1)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("an integer has more than 64 bits")
 
 
 def _check_version(path: Path, document: dict[str, Any]) -> None:
@@ -154,16 +200,17 @@ def _check_version(path: Path, document: dict[str, Any]) -> None:
 def _told(path: Path, text: str, document: dict[str, Any], error: ValidationError) -> str:
     """One line for each thing that is wrong, with the line of its block."""
     starts = [match.start() for match in re.finditer(r"^\[\[model\]\]", text, re.MULTILINE)]
-    lines = []
-    for problem in error.errors(include_url=False):
+    lines = [f"… and {error.error_count() - _TOLD} more"] if error.error_count() > _TOLD else []
+    for problem in reversed(error.errors(include_url=False, include_input=False)[:_TOLD]):
         where, place = str(path), problem["loc"]
         if len(place) > 1 and place[0] == "model" and isinstance(place[1], int) and place[1] < len(starts):
             block = document["model"][place[1]]
-            name = f"{block.get('task', '?')}/{block.get('stage', '?')}"
+            names = [block.get(key, "?") for key in ("task", "stage")] if isinstance(block, dict) else ["?"]
+            name = "/".join(map(str, names))
             where, place = f"{path}:{_line(text, starts[place[1]])}: [[model]] {name}", place[2:]
         message = "unknown key" if problem["type"] == "extra_forbidden" else problem["msg"]
         lines.append(f"{where}: {'.'.join(map(str, place))}: {message}")
-    return "\n".join(lines)
+    return "\n".join(reversed(lines))
 
 
 def _line(text: str, position: int) -> int:
@@ -171,11 +218,25 @@ def _line(text: str, position: int) -> int:
 
 
 def _block(entry: Entry) -> dict[str, Any]:
-    """What the block of an entry holds, in the order a reviewer reads it; what is not set, or empty, is left out."""
-    unset = {"artifacts": {"suites"}} if not entry.artifacts.suites else {}
-    dumped = entry.model_dump(exclude_none=True, exclude=unset)
-    held = {key: value for key, value in dumped.items() if value not in ({}, ())}
+    """What the block of an entry holds; earlier versions come last."""
+    block = _version(entry)
+    if entry.previous:
+        block["previous"] = [_version(version) for version in entry.previous]
+    return block
+
+
+def _version(version: Version) -> dict[str, Any]:
+    """A version in the order a reviewer reads it; what is not set, empty, or as usual, is left out."""
+    dumped = version.model_dump(exclude_none=True, exclude={"previous"})
+    dumped["gate"] = [_said(claim) for claim in dumped["gate"]]
+    dumped["artifacts"]["suites"] = dict(sorted(dumped["artifacts"]["suites"].items()))
+    dumped["artifacts"] = _said(dumped["artifacts"])
+    held = _said(dumped)
     return {key: held[key] for key in (*_FIRST, *held) if key in held}
+
+
+def _said(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if value not in _EMPTY and _USUAL.get(key) != value}
 
 
 @contextmanager
@@ -194,7 +255,8 @@ def _replace(path: Path, lock: Lock) -> None:
     target = path.resolve()  # a symbolic link stays one
     new = target.with_name(f".{target.name}.new")
     try:
-        with new.open("wb") as file:
+        new.unlink(missing_ok=True)  # were it a link, it would be written through
+        with new.open("xb") as file:
             file.write(render(lock).encode())
             file.flush()
             os.fsync(file.fileno())

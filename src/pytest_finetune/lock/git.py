@@ -14,16 +14,18 @@ _SIDES = (":1", ":2", ":3")  # base, ours and theirs in git's index, in a merge 
 
 
 def lock_at(path: Path, revision: str) -> Lock:
-    """The lock of a commit.
+    """The lock of a commit; one that the commit does not have yet pins nothing.
 
     Args:
         path: Of the file.
         revision: As git names it: ``HEAD~1``, a tag, a branch.
 
     Raises:
-        LockError: If git does not have it there.
+        LockError: If git has no such commit.
     """
     text = _kept(path, revision)
+    if text is None and _told(path.resolve().parent, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"):
+        return Lock()
     if text is None:
         raise LockError(
             f"git has no {path.name} at {revision!r}: name a commit that has it, as git log -- {path.name} does"
@@ -61,3 +63,22 @@ def _kept(path: Path, revision: str) -> str | None:
     except OSError:
         return None
     return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else None
+
+
+def head(folder: Path) -> str | None:
+    """The commit that a folder is at; None where it is in no repository, or there is none yet."""
+    return _told(folder, "rev-parse", "--verify", "--quiet", "HEAD")
+
+
+def user_name(folder: Path) -> str | None:
+    """Who works in a folder, as git knows them."""
+    return _told(folder, "config", "user.name")
+
+
+def _told(folder: Path, *words: str) -> str | None:
+    """The line that git answers; None where it has none."""
+    try:
+        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, check=False)  # noqa: S603, S607
+    except OSError:
+        return None
+    return done.stdout.decode("utf-8", "replace").strip() or None if done.returncode == 0 else None

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from pytest_finetune.lock.model import Entry, Lock, Previous
+from pytest_finetune.lock.life import merged_history, with_history
+from pytest_finetune.lock.model import Entry, Lock, Serves, Version
 
 _NEVER = datetime.min.replace(tzinfo=timezone.utc)
 
-Stages = dict[str, Entry]
+Stages = Mapping[str, Entry]
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,9 @@ class Merged:
 def merge_locks(ours: Lock, theirs: Lock, base: Lock | None = None) -> Merged:
     """Merge two sides: a task that one side changed is that side's; of two, the one that was trained later stands.
 
-    What the other side served goes into the history, so that one can go back to it. Which side is called ours does
-    not matter.
+    No version and no event is lost: what the other side pinned is among the earlier versions, and both histories are
+    one. Of two versions that were promoted, the one that was promoted later is in production. Which side is called
+    ours does not matter, nor whether a side is merged twice.
 
     Args:
         ours: One side.
@@ -46,43 +48,72 @@ def merge_locks(ours: Lock, theirs: Lock, base: Lock | None = None) -> Merged:
         elif sides[0] == before:
             entries += sides[1].values()
         else:
-            later, earlier = sorted(sides, key=_trained, reverse=True)
-            entries += (_with_history(entry, earlier.get(stage)) for stage, entry in later.items())
+            pair = [_Side.of(mine, other, before or {}) for mine, other in (sides, sides[::-1])]
+            later, earlier = sorted(pair, key=_Side.standing, reverse=True)
+            entries += later.merged.values()
             notes.append(_note(task, later, earlier))
     return Merged(Lock(model=tuple(entries)), tuple(notes))
+
+
+@dataclass(frozen=True)
+class _Side:
+    """The stages of a task as one side has them, and with what the other side knows behind them."""
+
+    own: Stages
+    merged: Stages
+
+    @classmethod
+    def of(cls, own: Stages, other: Stages, before: Stages) -> _Side:
+        merged = {stage: _lived(entry, other[stage]) if stage in other else entry for stage, entry in own.items()}
+        new = {stage: entry for stage, entry in other.items() if stage not in own and entry != before.get(stage)}
+        return cls(own, merged | new)
+
+    def standing(self) -> tuple[bool, bool, datetime, str]:
+        """A side that was not removed, nor left or retired by the other; the later; then anything that tells them."""
+        in_use = all(entry.state in ("candidate", "production") for entry in self.merged.values())
+        pinned = sorted((stage, _content(entry.version)) for stage, entry in self.own.items())
+        return bool(self.own), in_use, self.trained, repr(pinned)
+
+    @property
+    def trained(self) -> datetime:
+        return max((_ended(entry) for entry in self.own.values()), default=_NEVER)
+
+    @property
+    def models(self) -> str:
+        return ", ".join(sorted({entry.model for entry in self.own.values() if entry.jobs}))
 
 
 def _stages(lock: Lock, task: str) -> Stages:
     return {entry.stage: entry for entry in lock.models if entry.task == task}
 
 
-def _trained(stages: Stages) -> tuple[bool, datetime, str]:
-    """When a side was trained, and, where that is the same, anything that tells the sides apart."""
-    ends = [entry.job.finished_at or _NEVER for entry in stages.values() if entry.job is not None]
-    return bool(stages), max(ends, default=_NEVER), repr(sorted(stages.items()))
+def _lived(entry: Entry, other: Entry) -> Entry:
+    """The entry with the versions and the history of both sides."""
+    before: dict[Serves, Version] = {}
+    for version in _latest_first([*entry.previous, *other.versions]):
+        if version.serves != entry.serves:
+            before.setdefault(version.serves, version)
+    history = merged_history(entry.history, other.history)
+    return with_history(entry.model_copy(update={"previous": tuple(before.values())}), history)
 
 
-def _with_history(entry: Entry, other: Entry | None) -> Entry:
-    if other is None:
-        return entry
-    served = {(entry.model, entry.artifacts.program)}
-    history = list[Previous]()
-    for previous in _latest_first([*entry.previous, *entry.replacing(other).previous, *other.previous]):
-        if (previous.model, previous.program) not in served:
-            served.add((previous.model, previous.program))
-            history.append(previous)
-    return entry.model_copy(update={"previous": tuple(history)})
+def _latest_first(versions: Iterable[Version]) -> list[Version]:
+    return sorted(versions, key=lambda version: (_ended(version), version.serves, _content(version)), reverse=True)
 
 
-def _latest_first(history: Iterable[Previous]) -> Sequence[Previous]:
-    return sorted(history, key=lambda one: (one.finished_at or _NEVER, one.model, one.program), reverse=True)
+def _content(version: Version) -> str:
+    return repr(version.model_copy(update={"state": "candidate"}))
 
 
-def _note(task: str, later: Stages, earlier: Stages) -> str:
-    kept, left = (
-        ", ".join(sorted({entry.model for entry in side.values() if entry.job})) for side in (later, earlier)
-    )
+def _ended(version: Version) -> datetime:
+    return version.trained_at or _NEVER
+
+
+def _note(task: str, later: _Side, earlier: _Side) -> str:
+    why = "which was trained later" if later.trained >= earlier.trained else "since the other is not to serve"
+    serving = [version.model for entry in later.merged.values() if (version := entry.in_state("production"))]
     return (
-        f"{task}: both sides changed it. {kept or 'The side that has it'} stands, which was trained later;"
-        f" {left or 'what was removed on the other side'} is in its history"
+        f"{task}: both sides changed it. {later.models or 'The side that has it'} stands, {why};"
+        f" {earlier.models or 'what was removed on the other side'} is in its history"
+        + (f"; in production: {', '.join(serving)}" if serving else "")
     )

@@ -1,60 +1,38 @@
 """What ``models.lock`` says: one entry for each stage of each task.
 
 An entry has two halves. What was asked for (`Facts`) follows from the tasks file and the data, and is compared with
-them before every gate. What came of it (`Entry`) is the model that serves the stage, its artifacts, its score, and
-the claims that let it in. Ids and dates that a server chose live in ``model``, ``job`` and ``previous`` alone, so
-that two retrains of the same thing differ there and nowhere else.
+them before every gate. What came of it (`Version`) is the model that serves the stage, its artifacts, its score, and
+the claims that let it in. An `Entry` is the version that is pinned, with the earlier ones whole. Ids and dates that
+a server chose live in ``model``, ``job`` and ``previous`` alone, so that two retrains of the same thing differ there
+and nowhere else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timezone
+from datetime import datetime
 from itertools import pairwise
-from typing import Annotated, Any, Final, Literal
+from typing import Final, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator, model_validator
+from typing_extensions import Self
 
-from pytest_finetune.core.fingerprint import plain
-from pytest_finetune.core.records import Method, Outcome, Settlement, Verdict
-from pytest_finetune.errors import LockError, UsageError
+from pytest_finetune.errors import LockError
+from pytest_finetune.lock.accepted import Score, SettledClaim
+from pytest_finetune.lock.fields import ArtifactRef, Fingerprint, Moment, Name, Notes, Settings, Table
+from pytest_finetune.lock.tuned import Job, Tuned
 
 VERSION: Final = 1
-_DECIMALS = 6
+State = Literal["candidate", "production", "deprecated", "rolled_back", "retired"]
+"""Where a version is in its life: it passed the gate; it is what production runs; it was that before; it was left for
+an earlier one; it must never serve again."""
+Step = Literal["rolled_back", "production", "retired"]
+"""What is done to a version, in the order in which steps of one moment are taken; all other states follow."""
+Serves = tuple[str, str, str]
+"""A version of a stage: the model's id, the name it is asked by, the program's state."""
 
 
-def _rounded(figure: float) -> float:
-    return round(figure, _DECIMALS) + 0.0  # -0.0 becomes 0.0: both would be written differently
-
-
-def _to_the_second(moment: datetime) -> datetime:
-    return moment.astimezone(timezone.utc).replace(microsecond=0)
-
-
-def _storable(value: Any) -> Any:
-    """Sort keys, and leave out what is None: TOML has no word for it."""
-    if isinstance(value, dict):
-        return {key: _storable(item) for key, item in sorted(value.items()) if item is not None}
-    if isinstance(value, list):
-        if None in value:
-            raise UsageError(f"{value!r} cannot be written to the lock: TOML lists hold no None; leave it out")
-        return [_storable(item) for item in value]
-    return value
-
-
-Name = Annotated[str, Field(min_length=1)]
-Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-ArtifactRef = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-Figure = Annotated[float, Field(allow_inf_nan=True), AfterValidator(_rounded)]
-Moment = Annotated[AwareDatetime, AfterValidator(_to_the_second)]
-Settings = Annotated[dict[str, Any], BeforeValidator(lambda value: _storable(plain(value)))]
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Fingerprints(_Table):
+class Fingerprints(Table):
     """What decides answers and scores, each as a SHA-256.
 
     Attributes:
@@ -68,7 +46,7 @@ class Fingerprints(_Table):
     prompt: Fingerprint
 
 
-class Data(_Table):
+class Data(Table):
     """The rows of each split: how many, and their fingerprint, whatever their order."""
 
     train: Fingerprint
@@ -80,7 +58,7 @@ class Data(_Table):
     salt: str = ""
 
 
-class Facts(_Table):
+class Facts(Table):
     """What was asked for: everything that the tasks file and the data decide.
 
     Attributes:
@@ -108,11 +86,11 @@ class Facts(_Table):
     seed: int = 0
     fingerprints: Fingerprints
     data: Data
-    decoding: Settings = {}
-    params: Settings = {}
+    decoding: Settings = Field(default_factory=dict)
+    params: Settings = Field(default_factory=dict)
 
 
-class ScoredRows(_Table):
+class ScoredRows(Table):
     """Accepted rows, and what decided their scores.
 
     Attributes:
@@ -128,7 +106,7 @@ class ScoredRows(_Table):
     program: Fingerprint | None = None
 
 
-class ArtifactRefs(_Table):
+class ArtifactRefs(Table):
     """The files beside the lock that belong to an entry.
 
     Attributes:
@@ -136,110 +114,122 @@ class ArtifactRefs(_Table):
         rows: one line for each test row: what was answered, and its score.
         suites: the rows of each of the task's suites that a claim looked at.
         training: the file that was trained on.
-        training_rows: how many rows that file has.
+        predictors: the file of each predictor, where each has its own model.
+        training_rows: how many rows were trained on.
+        data: the fingerprints of the rows of all splits, so that it can be said which have changed.
     """
 
     program: ArtifactRef
     rows: ArtifactRef | None = None
     training: ArtifactRef | None = None
+    predictors: Mapping[str, ArtifactRef] = Field(default_factory=dict)
     training_rows: int | None = Field(default=None, ge=0)
+    data: ArtifactRef | None = None
     suites: Mapping[str, ScoredRows] = Field(default_factory=dict)
+
+    @property
+    def trainings(self) -> Mapping[str, str]:
+        """What each model was trained on, by its predictor; ``""`` stands for all predictors."""
+        return self.predictors or ({"": self.training} if self.training else {})
 
     def refs(self) -> tuple[str, ...]:
         """All of them."""
-        single = (self.program, self.rows, self.training)
-        return (*(ref for ref in single if ref is not None), *(suite.rows for suite in self.suites.values()))
+        single = (ref for ref in (self.program, self.rows, self.data) if ref is not None)
+        return (*single, *self.trainings.values(), *(suite.rows for suite in self.suites.values()))
 
 
-class Score(_Table):
-    """What the stage scored on the test rows.
+class Event(Table):
+    """A step in the life of a stage's models, which somebody took.
 
     Attributes:
-        mean: of the metric, a format error counting 0.
-        n: rows that have a score.
-        format_errors: rows whose answer could not be parsed.
+        what: the state that the version came to.
+        model: its id.
+        served_as: the name it was asked by, where that is not its id.
+        program: of the version: stages of one model differ in it.
+        at: when; no two decisions about a stage have the same moment.
+        by: who, as git or the system knows them.
+        commit: of the project, at that moment.
+        reason: as it was given.
     """
 
-    mean: Figure
-    n: int = Field(ge=0)
-    format_errors: int = Field(default=0, ge=0)
-
-
-class Job(_Table):
-    """The fine-tuning job, as the server tells it."""
-
-    id: Name
-    status: Name
-    created_at: Moment | None = None
-    finished_at: Moment | None = None
-    training_file: str | None = None
-    trained_tokens: int | None = None
-    hyperparameters: Settings = {}
-
-
-class SettledClaim(_Table):
-    """A claim that the entry was accepted on; the figures are those of `Verdict`."""
-
-    claim: Name
-    outcome: Outcome
-    held: bool
-    method: Method
-    estimate: Figure
-    lower: Figure
-    upper: Figure
-    margin: Figure
-    alpha: Figure
-    n: int
-
-    @classmethod
-    def of(cls, claim: str, verdict: Verdict, settlement: Settlement) -> SettledClaim:
-        """Note what was decided about a claim.
-
-        Args:
-            claim: the claim's text, as its test item shows it.
-            verdict: what the statistics said.
-            settlement: what that meant for the test.
-        """
-        kept = ("outcome", "method", "estimate", "lower", "upper", "margin", "alpha", "n")
-        return cls(claim=claim, held=settlement.held, **{name: getattr(verdict, name) for name in kept})
-
-
-class Previous(_Table):
-    """What served the stage before, with what it takes to go back."""
-
+    what: Step
     model: Name
     served_as: Name | None = None
     program: ArtifactRef
-    rows: ArtifactRef | None = None
-    finished_at: Moment | None = None
+    at: Moment
+    by: Name
+    commit: str | None = None
+    reason: str | None = None
+
+    @property
+    def serves(self) -> Serves:
+        """Which version it is about."""
+        return self.model, self.served_as or self.model, self.program
 
 
-class Entry(Facts):
-    """One stage of one task: what is pinned, where it came from, what it scored.
+class Version(Facts):
+    """What a stage is, or once was: what is pinned, where it came from, what it scored.
 
     Attributes:
-        model: the id of the model that serves the stage, as its endpoint names it.
-        served_as: the name it is asked by, where that is not its id.
+        model: the id of the model that serves the stage, as its endpoint names it; the ids of several, with commas.
+        served_as: the name it is asked by, where that is not its id; likewise.
+        served_models: the other names that its endpoint gave to what answered, when it was accepted; for information.
+        state: where it is in its life.
         score: None where the stage was not evaluated.
         artifacts: files beside the lock.
         job: the fine-tuning job, for stages that have one.
-        gate: the claims that the entry was accepted on.
-        previous: what served the stage before, the latest first.
+        predictors: the model of each predictor, where each has its own; see `models`.
+        gate: the claims that it was accepted on.
         env: versions it was made with; for information, never compared.
     """
 
     model: Name
     served_as: Name | None = None
+    served_models: tuple[Name, ...] = ()
+    state: State = "candidate"
     score: Score | None = None
     artifacts: ArtifactRefs
     job: Job | None = None
+    predictors: Mapping[str, Tuned] = Field(default_factory=dict)
     gate: tuple[SettledClaim, ...] = ()
-    previous: tuple[Previous, ...] = ()
-    env: Annotated[dict[str, str], AfterValidator(_storable)] = {}
+    env: Notes = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _joined(self) -> Self:
+        """What is said of several models together is what is said of each."""
+        if self.predictors:
+            parts = self.predictors.values()
+            names = [",".join(part.model for part in parts), ",".join(part.asked_as for part in parts)]
+            if names != [self.model, self.asked_as] or self.artifacts.predictors.keys() != self.predictors.keys():
+                raise LockError(
+                    f"{self.name}: its predictors have other models, or training files, than it says: take back the"
+                    " committed lock with git checkout"
+                )
+        return self
+
+    @property
+    def models(self) -> Mapping[str, Tuned]:
+        """What serves it, by the predictors that ask; ``""`` stands for all predictors."""
+        return self.predictors or {"": Tuned(model=self.model, served_as=self.served_as, job=self.job)}
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The ids of its models, and the names that they are asked by."""
+        return frozenset(name for tuned in self.models.values() for name in (tuned.model, tuned.asked_as))
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """Those that its models came from."""
+        return tuple(tuned.job for tuned in self.models.values() if tuned.job is not None)
+
+    @property
+    def trained_at(self) -> datetime | None:
+        """When the last of its jobs ended."""
+        return max((job.finished_at for job in self.jobs if job.finished_at is not None), default=None)
 
     @property
     def name(self) -> str:
-        """How messages call the entry."""
+        """How messages call it."""
         return f"{self.task}/{self.stage}"
 
     @property
@@ -252,24 +242,48 @@ class Entry(Facts):
         """What answers: the model, and the name it is served as where that is another; both change answers."""
         return self.model if self.served_as is None else f"{self.model} as {self.served_as}"
 
+    @property
+    def serves(self) -> Serves:
+        """What tells it from the stage's other versions: what answers, and what it is sent."""
+        return self.model, self.asked_as, self.artifacts.program
+
+
+class Entry(Version):
+    """One stage of one task: the version that is pinned, and those before it.
+
+    Attributes:
+        previous: what was pinned before, the latest first, each whole, so that one can go back to it.
+        history: what was done to its versions, the latest first.
+    """
+
+    previous: tuple[Version, ...] = ()
+    history: tuple[Event, ...] = ()
+
+    @property
+    def version(self) -> Version:
+        """What is pinned, without what came before."""
+        return Version(**{name: getattr(self, name) for name in Version.model_fields})
+
+    @property
+    def versions(self) -> tuple[Version, ...]:
+        """All of them, the pinned one first."""
+        return self.version, *self.previous
+
+    def in_state(self, state: State) -> Version | None:
+        """The latest version in a state."""
+        return next((version for version in self.versions if version.state == state), None)
+
     def replacing(self, old: Entry | None) -> Entry:
-        """Give the entry with what served before in its history; nothing is added where the same thing serves."""
+        """Give the entry with what was pinned before behind it: new to the stage, it is a candidate."""
         if old is None:
             return self
-        served = (old.identity, old.artifacts.program)
-        if served == (self.identity, self.artifacts.program):
-            return self.model_copy(update={"previous": old.previous})
-        last = Previous(
-            model=old.model,
-            served_as=old.served_as,
-            program=old.artifacts.program,
-            rows=old.artifacts.rows,
-            finished_at=old.job.finished_at if old.job else None,
-        )
-        return self.model_copy(update={"previous": (last, *old.previous)})
+        states: dict[Serves, State] = {version.serves: version.state for version in old.versions}
+        before = tuple(version for version in old.versions if version.serves != self.serves)
+        kept = {"state": states.get(self.serves, "candidate"), "previous": before, "history": old.history}
+        return self.model_copy(update=kept)
 
 
-class Lock(_Table):
+class Lock(Table):
     """Everything that is pinned, made with ``Lock(model=entries)``, as the file calls them.
 
     Attributes:
@@ -277,7 +291,7 @@ class Lock(_Table):
         models: the entries, sorted by task and stage, no two for the same stage.
 
     Raises:
-        LockError: If a stage has two entries.
+        LockError: If a stage has two entries, two versions in production, or versions of another stage.
     """
 
     version: Literal[1] = VERSION
@@ -290,6 +304,8 @@ class Lock(_Table):
         for one, next_one in pairwise(ordered):
             if (one.task, one.stage) == (next_one.task, next_one.stage):
                 raise LockError(f"two [[model]] blocks are for task {one.task!r}, stage {one.stage!r}: delete one")
+        for entry in ordered:
+            _check_versions(entry)
         return tuple(ordered)
 
     @property
@@ -324,8 +340,27 @@ class Lock(_Table):
             f"the lock has no stage {stage!r} of task {task!r} (it has {known}): pytest --ft-retrain --ft-task {task}"
         )
 
+    def with_stage(self, entry: Entry) -> Lock:
+        """Give the lock with this entry, as it is, in the place of its stage's."""
+        kept = (one for one in self.models if one.name != entry.name)
+        return Lock(model=(*kept, entry))
+
     def with_entries(self, entries: Iterable[Entry]) -> Lock:
         """Give the lock with these entries in it; what they replace goes into their history."""
         old = {(entry.task, entry.stage): entry for entry in self.models}
         new = {(entry.task, entry.stage): entry.replacing(old.get((entry.task, entry.stage))) for entry in entries}
         return Lock(model=tuple((old | new).values()))
+
+
+def _check_versions(entry: Entry) -> None:
+    """One version of a stage serves at a time, and all are of that stage."""
+    restore = "take back the committed lock with git checkout"
+    strange = [version.name for version in entry.previous if version.name != entry.name]
+    if strange:
+        raise LockError(f"{entry.name}: one of its [[model.previous]] is of {strange[0]}: {restore}")
+    serving = [version.model for version in (entry, *entry.previous) if version.state == "production"]
+    if len(serving) > 1:
+        raise LockError(
+            f"{entry.name}: {' and '.join(serving)} are both in production, where one version may be: {restore}, or"
+            ' write state = "deprecated" with the one that is not to serve'
+        )

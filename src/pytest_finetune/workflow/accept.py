@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_finetune.core.results import Result
+from pytest_finetune.lock.accepted import Score, SettledClaim
 from pytest_finetune.lock.file import read_lock, update_lock
-from pytest_finetune.lock.model import Entry, Score, SettledClaim
+from pytest_finetune.lock.model import Entry
+from pytest_finetune.lock.signatures import sign_again
+from pytest_finetune.task import FINETUNED
 from pytest_finetune.workflow.evaluations import Bench
 from pytest_finetune.workflow.run import Run
+from pytest_finetune.workflow.served import served_models
 from pytest_finetune.workflow.stages import scored_rows
 
 
@@ -25,8 +29,22 @@ def accept(run: Run, task: str, results: Sequence[Result]) -> list[str]:
     """
     candidate = run.evaluations.pinning.lock
     entries = [_scored(run, entry, results) for entry in candidate.of_task(task)]
-    update_lock(run.settings.lock, entries)
-    return [f"{task}: locked in {run.settings.lock}"]
+    path = run.locks.of(task)
+    lock = update_lock(path, entries)
+    unsigned = [] if run.settings.verify is None else [sign_again(path)]
+    return [f"{task}: locked in {path}", *_serving(lock.of_task(task)), *unsigned]
+
+
+def _serving(entries: Iterable[Entry]) -> Iterator[str]:
+    """What goes on serving in the place of what was let in, and how to change that."""
+    for entry in entries:
+        serving = entry.in_state("production")
+        if serving is not None and serving.serves != entry.serves:
+            stage = "" if entry.stage == FINETUNED else f" --stage {entry.stage}"
+            yield (
+                f"{entry.name}: {serving.model} stays in production until you promote what was locked:"
+                f" pytest-finetune promote {entry.task}{stage}"
+            )
 
 
 def changed_tasks(run: Run) -> frozenset[str]:
@@ -45,13 +63,10 @@ def changed_tasks(run: Run) -> frozenset[str]:
 
 def _scored(run: Run, entry: Entry, results: Sequence[Result]) -> Entry:
     """The entry with its rows, its score, and the claims that are about it."""
-    bench, task = Bench(entry.task), run.tasks[entry.task]
-    rows, score = run.evaluations.rows(bench, entry.stage), run.evaluations.score(bench, entry.stage)
+    bench = Bench(entry.task)
+    score = run.evaluations.score(bench, entry.stage)
     suites = {
-        suite: scored_rows(
-            task.held_out(suite),
-            run.artifacts.put_rows(run.evaluations.rows(Bench(entry.task, suite), entry.stage)),
-        )
+        suite: scored_rows(run.tasks[entry.task].held_out(suite), _kept(run, Bench(entry.task, suite), entry.stage))
         for suite in run.evaluations.suites(entry.task, entry.stage)
     }
     about = [result for result in results if entry.stage in {score.stage for score in result.scores}]
@@ -59,7 +74,21 @@ def _scored(run: Run, entry: Entry, results: Sequence[Result]) -> Entry:
     return entry.model_copy(
         update={
             "score": Score(mean=score.mean, n=score.n, format_errors=score.format_errors),
-            "artifacts": entry.artifacts.model_copy(update={"rows": run.artifacts.put_rows(rows), "suites": suites}),
-            "gate": tuple(SettledClaim.of(r.claim, r.verdict, r.settlement) for r in about),
+            "artifacts": entry.artifacts.model_copy(
+                update={"rows": _kept(run, bench, entry.stage), "suites": suites},
+            ),
+            "gate": tuple(_settled(run, result) for result in about),
+            "served_models": served_models(entry, run.evaluations.rows(bench, entry.stage)),
         }
     )
+
+
+def _settled(run: Run, result: Result) -> SettledClaim:
+    """A claim as it was settled, and the rows of each of its stages."""
+    rows = [_kept(run, Bench(result.task, score.suite), score.stage) for score in result.scores]
+    return SettledClaim.of(result.claim, result.verdict, result.settlement, result.policy, rows)
+
+
+def _kept(run: Run, bench: Bench, stage: str) -> str:
+    """The reference of a stage's rows, which are kept beside the lock."""
+    return run.artifacts(bench.task).put_rows(run.evaluations.rows(bench, stage))

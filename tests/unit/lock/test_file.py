@@ -5,16 +5,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
+from pytest_finetune.core.records import Inconclusive, Method, Outcome, Tier
 from pytest_finetune.errors import LockError
 from pytest_finetune.lock import Entry, Lock, read_lock, render, update_lock, write_lock
-from pytest_finetune.lock.model import VERSION
+from pytest_finetune.lock.model import VERSION, State, Step
 
 MakeEntry = Callable[..., Entry]
 
@@ -71,13 +72,14 @@ def path(tmp_path: Path) -> Path:
 
 # --- one lock, one text -------------------------------------------------------------------------------------
 
-words = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
+words = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=12)
+keys = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
 numbers = st.integers(-(2**40), 2**40) | st.floats(allow_nan=False, allow_infinity=False)
 leaves = st.none() | st.booleans() | numbers | st.text(st.characters(codec="utf-8"), max_size=12)
 settings = st.dictionaries(
-    words,
-    st.recursive(leaves, lambda inner: st.dictionaries(words, inner, max_size=3), max_leaves=6)
-    | st.lists(st.booleans() | numbers | words, max_size=3),
+    keys,
+    st.recursive(leaves, lambda inner: st.dictionaries(keys, inner, max_size=3), max_leaves=6)
+    | st.lists(st.booleans() | numbers | keys, max_size=3),
     max_size=4,
 )
 figures = st.floats(allow_nan=False)
@@ -87,15 +89,27 @@ moments = st.integers(0, 2**33)
 counts = st.integers(0, 10**9)
 
 
+claims = st.fixed_dictionaries(
+    dict.fromkeys(("estimate", "lower", "upper", "margin", "alpha"), figures)
+    | {"claim": words, "outcome": st.sampled_from(Outcome), "held": st.booleans(), "method": st.sampled_from(Method)}
+    | {"n": counts, "inconclusive": st.sampled_from(Inconclusive), "tier": st.sampled_from(Tier)}
+    | {"rows": st.lists(refs, max_size=2)}
+)
+events = st.fixed_dictionaries(
+    {"what": st.sampled_from(get_args(Step)), "model": words, "program": refs, "at": moments, "by": words},
+    optional={"served_as": words, "commit": words, "reason": words},
+)
+suites = st.dictionaries(words, st.fixed_dictionaries({"rows": refs, "data": digests, "metric": digests}), max_size=2)
+
+
 @st.composite
-def entries(draw: st.DrawFn) -> dict[str, Any]:
+def versions(draw: st.DrawFn) -> dict[str, Any]:
     hashes = {name: draw(digests) for name in ("train", "dev", "test")}
-    claim = {name: draw(figures) for name in ("estimate", "lower", "upper", "margin", "alpha")}
-    previous = st.fixed_dictionaries(
-        {"model": words, "program": refs}, optional={"rows": refs, "finished_at": moments}
-    )
     return {
         **{name: draw(words) for name in ("task", "stage", "model", "base", "endpoint", "adapter")},
+        "served_as": draw(st.none() | words),
+        "served_models": draw(st.lists(words, max_size=2)),
+        "state": draw(st.sampled_from(get_args(State))),
         "recipe": draw(st.none() | words),
         "seed": draw(counts),
         "fingerprints": {name: draw(digests) for name in ("metric", "program", "prompt")},
@@ -103,12 +117,26 @@ def entries(draw: st.DrawFn) -> dict[str, Any]:
         "decoding": draw(settings),
         "params": draw(settings),
         "score": draw(st.none() | st.fixed_dictionaries({"mean": figures, "n": counts})),
-        "artifacts": {"program": draw(refs), "rows": draw(st.none() | refs)},
+        "artifacts": {
+            "program": draw(refs),
+            "rows": draw(st.none() | refs),
+            "data": draw(st.none() | refs),
+            "suites": draw(suites),
+        },
         "job": draw(st.none() | st.fixed_dictionaries({"id": words, "status": words, "created_at": moments})),
-        "gate": [claim | {"claim": draw(words), "outcome": "FAIL", "held": False, "method": "betting", "n": 3}],
-        "previous": draw(st.lists(previous, max_size=2)),
+        "gate": draw(st.lists(claims, max_size=2)),
         "env": draw(st.dictionaries(words, words, max_size=2)),
     }
+
+
+@st.composite
+def entries(draw: st.DrawFn) -> dict[str, Any]:
+    """A version with earlier ones of its stage, of which one at most is in production."""
+    first, *earlier = draw(st.lists(versions(), min_size=1, max_size=3))
+    names = {name: first[name] for name in ("task", "stage")}
+    calm = [version | names | {"state": "deprecated"} for version in earlier if version["state"] == "production"]
+    calm += [version | names for version in earlier if version["state"] != "production"]
+    return first | {"previous": calm, "history": draw(st.lists(events, max_size=3))}
 
 
 locks = st.lists(entries(), max_size=4, unique_by=lambda entry: (entry["task"], entry["stage"]))
@@ -127,6 +155,8 @@ def test_any_lock_is_the_same_bytes_in_any_order_and_after_any_round(
     assert read_lock(path) == lock
     assert render(read_lock(path)).encode() == written
     draw.shuffle(entries)
+    for entry in entries:
+        entry["artifacts"]["suites"] = dict(reversed(entry["artifacts"]["suites"].items()))
     assert render(Lock.model_validate({"model": entries})).encode() == written
 
 
@@ -172,39 +202,88 @@ def test_an_update_of_a_broken_lock_leaves_it_as_it_is(path: Path, entry: MakeEn
 
 WRITER = """
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
-from pytest_finetune.lock import read_lock, update_lock
+from pytest_finetune.lock import edit_lock, read_lock, update_lock
+from pytest_finetune.lock.life import Decision, promote
 path, seed, number = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 entry = read_lock(seed).models[0]
+def retrained_and_promoted(lock):
+    new = lock.with_entries([entry.model_copy(update={"model": f"ft:{number}-{turn}"})])
+    decision = Decision(datetime(2026, 11, 21, tzinfo=timezone.utc), f"writer {number}")
+    return new.with_stage(promote(new.entry("tickets", "finetuned"), decision))
 for turn in range(5):
     update_lock(path, [entry.model_copy(update={"task": f"{number}-{turn}"})])
+    edit_lock(path, retrained_and_promoted)
 """
 
 
 def test_writers_at_the_same_time_lose_nothing(path: Path, tmp_path: Path, entry: MakeEntry) -> None:
+    """Each adds tasks of its own, and retrains and promotes the one task of all."""
     seed = tmp_path / "seed.lock"
     write_lock(seed, Lock(model=(entry(),)))
     command = [sys.executable, "-c", WRITER, str(path), str(seed)]
     writers = [subprocess.Popen([*command, str(number)]) for number in range(3)]
     assert [writer.wait(60) for writer in writers] == [0, 0, 0]
-    assert read_lock(path).tasks == tuple(f"{number}-{turn}" for number in range(3) for turn in range(5))
+    lock, turns = read_lock(path), {f"{number}-{turn}" for number in range(3) for turn in range(5)}
+    assert {*lock.tasks} == turns | {"tickets"}
+    shared = lock.entry("tickets", "finetuned")
+    assert {version.model for version in shared.versions} == {f"ft:{turn}" for turn in turns}
+    assert len(shared.history) == len({event.at for event in shared.history}) == 15
+    assert [version.model for version in shared.versions if version.state == "production"] == [
+        shared.history[0].model
+    ]
 
 
 KILLED = """
-import os, sys
+import os, signal, sys
 from pathlib import Path
-from pytest_finetune.lock import read_lock, update_lock
-os.fsync = lambda descriptor: os._exit(9)
+from pytest_finetune.lock import Lock, read_lock, update_lock
+
 path = Path(sys.argv[1])
-update_lock(path, [read_lock(path).models[0].model_copy(update={"task": "new"})])
+old, entry = path.read_bytes(), read_lock(path).models[0].model_copy(update={"task": "new"})
+
+def die_at(step):
+    left = [step]
+    def look(frame, what, called):
+        asks_the_system = what.startswith("c_") and (
+            getattr(called, "__module__", None) in ("posix", "_io", "fcntl")
+            or type(getattr(called, "__self__", None)).__module__ == "_io"
+        )
+        left[0] -= asks_the_system
+        if left[0] < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+    sys.setprofile(look)
+
+for step in range(10_000):
+    child = os.fork()
+    if not child:
+        die_at(step)
+        update_lock(path, [entry])
+        sys.setprofile(None)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    now = path.read_bytes()
+    print("old" if now == old else read_lock(path).tasks == ("new", "tickets") and "new", status)
+    path.write_bytes(old)
+    if status == 0:
+        break
 """
 
 
-def test_a_writer_that_dies_leaves_the_old_file_and_no_obstacle(path: Path, entry: MakeEntry) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="it kills forks of itself")
+def test_a_writer_that_is_killed_at_any_step_leaves_the_old_file_or_the_new_one(path: Path, entry: MakeEntry) -> None:
+    """At every call of the operating system, before and after it."""
     write_lock(path, Lock(model=(entry(),)))
-    assert subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False).returncode == 9
-    assert read_lock(path) == Lock(model=(entry(),))
-    assert update_lock(path, [entry("new")]).tasks == ("new", "tickets")
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path)], capture_output=True, text=True, check=True)
+    *killed, last = [line.split() for line in done.stdout.splitlines()]
+    assert last == ["new", "0"]
+    assert {status for _, status in killed} == {"9"}
+    states = [state for state, _ in killed]
+    assert states == sorted(states, reverse=True)  # old ones first
+    assert states.count("old") > 20
+    assert states.count("new") > 3
+    assert update_lock(path, [entry("newer")]).tasks == ("newer", "tickets")  # the dead are no obstacle
 
 
 def test_the_lock_is_as_readable_as_other_files(path: Path, tmp_path: Path) -> None:
@@ -302,6 +381,7 @@ def test_locks_of_every_format_are_read_for_ever(path: Path) -> None:
         ("tickets/baseline", "small"),
         ("tickets/finetuned", "ft:small:acme:tickets:0001"),
     ]
+    assert [entry.served_models for entry in lock.models] == [("small-2026-01-01",), ()]
     (tuned,) = [entry for entry in lock.models if entry.job]
     assert list(tuned.artifacts.suites) == ["safety"]
     assert [previous.model for previous in tuned.previous] == ["ft:small:acme:tickets:0000"]

@@ -2,16 +2,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, get_args
 
 import pydantic
 import pytest
 
 from pytest_finetune.core.claims import parse
 from pytest_finetune.core.gate import judge, settle
-from pytest_finetune.core.records import Evidence, Pair, Policy
+from pytest_finetune.core.records import Evidence, Inconclusive, Pair, Policy, Tier
 from pytest_finetune.errors import LockError, UsageError
-from pytest_finetune.lock import Entry, Lock, SettledClaim
+from pytest_finetune.lock import Entry, Lock, SettledClaim, State
 
 MakeEntry = Callable[..., Entry]
 STATE = {"program": f"sha256:{'0' * 64}"}
@@ -20,10 +20,45 @@ STATE = {"program": f"sha256:{'0' * 64}"}
 def test_what_served_before_stays_in_the_entry(entry: MakeEntry) -> None:
     first, second = entry(model="ft:1"), entry(model="ft:2", artifacts=STATE, job=None)
     lock = Lock(model=(first,)).with_entries([second]).with_entries([entry(model="ft:3")])
-    assert [(old.model, old.program, old.finished_at) for old in lock.models[0].previous] == [
-        ("ft:2", STATE["program"], None),
-        ("ft:1", first.artifacts.program, datetime(2026, 11, 21, 5, 52, 40, tzinfo=timezone.utc)),
+    assert lock.models[0].previous == (second.version, first.version)
+    assert lock.models[0].versions == (entry(model="ft:3").version, second.version, first.version)
+
+
+def test_what_is_new_to_a_stage_is_a_candidate_and_what_serves_goes_on(entry: MakeEntry) -> None:
+    lock = Lock(model=(entry(model="ft:1", state="production"),))
+    newer = lock.with_entries([entry(model="ft:2", state="production")]).models[0]
+    assert [(version.model, version.state) for version in newer.versions] == [
+        ("ft:2", "candidate"),
+        ("ft:1", "production"),
     ]
+    serving = newer.in_state("production")
+    assert serving is not None
+    assert (serving.model, newer.in_state("retired")) == ("ft:1", None)
+
+
+@pytest.mark.parametrize("state", get_args(State))
+def test_a_version_that_is_accepted_again_keeps_its_state(entry: MakeEntry, state: State) -> None:
+    lock = Lock(model=(entry(model="ft:1", state=state),))
+    assert lock.with_entries([entry(model="ft:1")]).models[0].state == state
+    back = lock.with_entries([entry(model="ft:2")]).with_entries([entry(model="ft:1")]).models[0]
+    assert [(version.model, version.state) for version in back.versions] == [("ft:1", state), ("ft:2", "candidate")]
+
+
+def test_two_versions_in_production_are_refused(entry: MakeEntry) -> None:
+    serving = entry(model="ft:1", state="production").version
+    with pytest.raises(LockError) as error:
+        Lock(model=(entry(model="ft:2", state="production", previous=[serving]),))
+    assert str(error.value) == (
+        "tickets/finetuned: ft:2 and ft:1 are both in production, where one version may be: take back the committed"
+        ' lock with git checkout, or write state = "deprecated" with the one that is not to serve'
+    )
+
+
+def test_a_version_of_another_stage_is_refused(entry: MakeEntry) -> None:
+    with pytest.raises(
+        LockError, match=r"^tickets/finetuned: one of its \[\[model.previous\]\] is of tickets/teacher: "
+    ):
+        Lock(model=(entry(previous=[entry(stage="teacher").version]),))
 
 
 def test_the_same_thing_again_is_no_history(entry: MakeEntry) -> None:
@@ -88,8 +123,10 @@ def test_a_claim_is_noted_as_it_was_settled() -> None:
     (claim,) = parse("finetuned >= baseline")
     pairs = tuple(Pair(f"{number:016x}", 1.0, float(number % 2)) for number in range(100))
     verdict = judge(claim, Evidence(pairs), Policy(margin=0.02))
-    noted = SettledClaim.of(str(claim), verdict, settle(verdict, Policy()))
-    assert noted.model_dump(include={"claim", "outcome", "held", "method", "estimate", "margin", "alpha", "n"}) == {
+    policy = Policy(inconclusive=Inconclusive.FAIL, tier=Tier.SUPPORTING)
+    rows = [f"sha256:{letter * 64}" for letter in "bab"]
+    noted = SettledClaim.of(str(claim), verdict, settle(verdict, policy), policy, rows)
+    assert noted.model_dump(exclude={"lower", "upper"}) == {
         "claim": "finetuned >= baseline",
         "outcome": "PASS",
         "held": True,
@@ -98,4 +135,7 @@ def test_a_claim_is_noted_as_it_was_settled() -> None:
         "margin": 0.02,
         "alpha": 0.05,
         "n": 100,
+        "inconclusive": "fail",
+        "tier": "supporting",
+        "rows": (rows[1], rows[0]),
     }
