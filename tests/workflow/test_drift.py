@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from tests.conftest import make_rows
 
 from pytest_finetune.endpoints import Endpoint
-from pytest_finetune.lock import Facts, compare
-from pytest_finetune.task import FINETUNED
-from pytest_finetune.workflow.facts import facts_of
+from pytest_finetune.lock import Artifacts, Facts, compare
+from pytest_finetune.lock.data import KnownRow, get_data, put_data, row_changes
+from pytest_finetune.task import FINETUNED, PROMPT_OPTIMIZED
+from pytest_finetune.workflow.facts import facts_of, known_rows
 from pytest_finetune.workflow.tasks import load_tasks
 
 TASKS = '''\
@@ -154,6 +156,26 @@ def removed(split: str) -> Change:
     return data(lambda rows: [row for number, row in enumerate(rows) if number != FIRST[split] + 5])
 
 
+def field_added(split: str) -> Change:
+    return data(
+        lambda rows: [line if n != FIRST[split] + 5 else f'{line[:-1]}, "by": 1}}' for n, line in enumerate(rows)]
+    )
+
+
+def moved(to: str, *, of: str) -> Change:
+    return data(
+        lambda rows: [
+            line if n != FIRST[of] + 5 else line.replace(f'"split": "{of}"', f'"split": "{to}"')
+            for n, line in enumerate(rows)
+        ]
+    )
+
+
+def in_another_file(folder: Path) -> None:
+    (folder / "tickets.jsonl").rename(folder / "letters.jsonl")
+    source('"tickets.jsonl"', '"letters.jsonl"')(folder)
+
+
 SAYS_NOTHING: dict[str, Change] = {
     "a comment in the metric": source("# right or wrong", "# whether it is right"),
     "a blank line in the signature": source('."""\n\n    text', '."""\n    text'),
@@ -162,6 +184,16 @@ SAYS_NOTHING: dict[str, Change] = {
     "a function of another file that nothing calls": source("return text\n", "return 1\n", "cleaning.py"),
     "a blank line in the metric": source("    return value >= ENOUGH", "\n    return value >= ENOUGH"),
     "parentheses": source("return value >= ENOUGH", "return (value >= ENOUGH)"),
+    "line breaks and a trailing comma": source("close(one, other)", "close(\n        one,\n        other,\n    )"),
+    "quotes": source('"""Name the department."""', "'''Name the department.'''"),
+    "type hints in the metric": source(
+        "agrees(example, prediction, trace=None)", "agrees(example, prediction, trace: object = None) -> bool"
+    ),
+    "a docstring of the metric": source("    # right or wrong", '    """Right or wrong."""'),
+    "the indentation of the instruction": source(
+        '"""Name the department."""', '"""\n    Name the department.\n    """'
+    ),
+    "the file of the rows": in_another_file,
     "an import that is not used": source("import dspy\n", "import dspy\nimport json\n"),
     "the order of the rows": data(lambda rows: rows[::-1]),
     "the order of a row's fields": data(
@@ -199,6 +231,8 @@ SAYS: dict[str, tuple[Change, set[str]]] = {
     "the longest answer": (setting("max_tokens", 5), {"decoding.max_tokens"}),
     "a training row's label": (edited("train", "department"), {"data.train"}),
     "a training row's text": (edited("train", "text"), {"data.train"}),
+    "a field more in a test row": (field_added("test"), {"data.test"}),
+    "a row's split": (moved("train", of="test"), {"data.train", "data.test"}),
     "a dev row's label": (edited("dev", "department"), {"data.dev"}),
     "a test row's label": (edited("test", "department"), {"data.test"}),
     "one training row more": (added("train"), {"data.train"}),
@@ -210,16 +244,46 @@ SAYS: dict[str, tuple[Change, set[str]]] = {
     "the student": (replaced("student", "smaller", '"small"'), {"base"}),
     "the salt of the splits": (source('split="split")', 'split="split", salt="x")'), {"data.salt"}),
 }
+OF_PROMPTS: dict[str, tuple[Change, set[str]]] = {
+    "the optimizer": (replaced("optimizer", "bootstrap_few_shot", '"labeled_few_shot"'), {"optimizer"}),
+    "an option of the optimizer": (setting("optimizer_options", {"k": 2}), {"params.k"}),
+    "a parameter of the job": (source('"n_epochs": 3', '"n_epochs": 4'), set()),
+}
+WORDS: dict[str, tuple[Change, dict[str, str]]] = {
+    "a label": (edited("train", "department"), {"data.train": "1 row changed (tickets.jsonl:30)"}),
+    "a text": (edited("test", "text"), {"data.test": "1 row added (tickets.jsonl:60), 1 removed"}),
+    "a field more": (field_added("dev"), {"data.dev": "1 row changed (tickets.jsonl:36)"}),
+    "a row more": (added("train"), {"data.train": "1 row added (tickets.jsonl:61)"}),
+    "a row less": (removed("test"), {"data.test": "1 row removed"}),
+    "a split": (
+        moved("train", of="test"),
+        {
+            "data.train": "1 row moved here from test (tickets.jsonl:46)",
+            "data.test": "1 row moved to train (tickets.jsonl:46)",
+        },
+    ),
+    "another file": (in_another_file, {}),
+}
 
 
-def facts(folder: Path) -> Facts:
+@dataclass(frozen=True)
+class Asked:
+    """What a tasks file asks for, and the rows of its data."""
+
+    facts: Facts
+    rows: list[KnownRow]
+
+
+def asked(folder: Path, stage: str) -> Asked:
     forget()
     sys.path[:] = [entry for entry in sys.path if not entry.startswith(str(folder.parent))]
     task = load_tasks(folder, ["finetune_tasks.py"])["tickets"]
-    return facts_of(task, FINETUNED, task.program(), Endpoint("ours", "http://127.0.0.1:1/v1"))
+    endpoint = Endpoint("ours", "http://127.0.0.1:1/v1")
+    return Asked(facts_of(task, stage, task.program(), endpoint), known_rows(task))
 
 
-def said_of(folder: Path, change: Change) -> set[str]:
+def messages_of(folder: Path, change: Change, stage: str = FINETUNED) -> dict[str, str]:
+    """What is said of a change, by the field of the lock."""
     before, after = folder / "before", folder / "after"
     for project in (before, after):
         project.mkdir()
@@ -227,15 +291,32 @@ def said_of(folder: Path, change: Change) -> set[str]:
             (project / name).write_text(text)
         (project / "tickets.jsonl").write_text("\n".join(ROWS) + "\n")
     change(after)
-    return {drift.field for drift in compare(facts(before), facts(after))}
+    was, is_now = asked(before, stage), asked(after, stage)
+    artifacts = Artifacts(folder)
+    locked = get_data(artifacts, put_data(artifacts, was.rows), was.facts.data)
+    drifts = compare(was.facts, is_now.facts, lambda: row_changes(locked, is_now.rows))
+    return {drift.field: drift.message for drift in drifts}
 
 
 @pytest.mark.parametrize("name", SAYS_NOTHING)
 def test_what_means_nothing_is_no_drift(tmp_path: Path, name: str) -> None:
-    assert said_of(tmp_path, SAYS_NOTHING[name]) == set()
+    assert messages_of(tmp_path, SAYS_NOTHING[name]) == {}
 
 
 @pytest.mark.parametrize("name", SAYS)
 def test_what_means_something_is_told_and_nothing_else(tmp_path: Path, name: str) -> None:
     change, fields = SAYS[name]
-    assert said_of(tmp_path, change) == fields
+    assert {*messages_of(tmp_path, change)} == fields
+
+
+@pytest.mark.parametrize("name", OF_PROMPTS)
+def test_a_stage_is_told_of_what_it_was_built_with(tmp_path: Path, name: str) -> None:
+    change, fields = OF_PROMPTS[name]
+    assert {*messages_of(tmp_path, change, PROMPT_OPTIMIZED)} == fields
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_rows_are_counted_and_named(tmp_path: Path, name: str) -> None:
+    change, words = WORDS[name]
+    told = messages_of(tmp_path, change)
+    assert {field: message.split(": ")[1] for field, message in told.items()} == words

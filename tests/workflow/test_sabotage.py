@@ -136,13 +136,18 @@ def drop_the_accepted_rows_that_were_wrong(project: Project) -> None:
 
 def drop_the_accepted_rows(project: Project) -> None:
     lines = project.lock.read_text().splitlines(keepends=True)
-    project.write("models.lock", "".join(line for line in lines if not line.startswith("rows =")))
+    project.write("models.lock", "".join(line for line in lines if not line.startswith('rows = "')))
 
 
 def raise_the_score_in_the_lock(project: Project) -> None:
     score = read_lock(project.lock).entry("tickets", "finetuned").score
     assert score is not None
     project.edit("models.lock", f"mean = {score.mean}", "mean = 0.99")
+
+
+def put_it_into_production_by_hand(project: Project) -> None:
+    model = f'model = "{read_lock(project.lock).entry("tickets", "finetuned").model}"'
+    project.edit("models.lock", model, f'{model}\nstate = "production"')
 
 
 def pass_a_stage_off_as_another(project: Project) -> None:
@@ -166,7 +171,7 @@ def pin_a_stage_twice(project: Project) -> None:
 
 def cut_the_lock_off(project: Project) -> None:
     text = project.lock.read_text()
-    project.write("models.lock", text[: len(text) // 2])
+    project.write("models.lock", text[: text.index("sha256:", len(text) // 2) + len("sha256:")])
 
 
 def take_a_lock_of_the_future(project: Project) -> None:
@@ -258,6 +263,7 @@ SABOTAGE = [
     drop_the_accepted_rows_that_were_wrong,
     drop_the_accepted_rows,
     raise_the_score_in_the_lock,
+    put_it_into_production_by_hand,
     pass_a_stage_off_as_another,
     drop_a_stage_from_the_lock,
     pin_a_stage_twice,
@@ -333,7 +339,7 @@ def test_a_part_in_the_answers_is_enough_for_the_base(
     built: Project, gate: Callable[[], list[Result]], served: str
 ) -> None:
     store(built, f"UPDATE prediction SET served_model = '{served}' WHERE stage = 'finetuned' AND row_id < '8'")  # noqa: S608  # our own
-    with pytest.raises(EvidenceError, match="were answered by 'sandbox-small', not by the pinned"):
+    with pytest.raises(EvidenceError, match="were answered by its base"):
         gate()
 
 

@@ -12,7 +12,7 @@ from pytest_finetune.core.claims import Claim, Reading
 from pytest_finetune.core.records import Evidence, Measure, Pair, Row
 from pytest_finetune.errors import EvidenceError
 
-_DATED = re.compile(r"-\d{4}-\d{2}-\d{2}$")
+_DATED = re.compile(r"[-@](?:\d{4}-\d{2}-\d{2}|\d{8})$")  # gpt-x-2026-05-01, claude-x-20260501, gemini-x@20260501
 MAX_MISSING = 0.02  # a larger share of missing pairs, and there is no verdict
 MIN_ROWS = 10  # fewer, and no figure means anything
 
@@ -89,6 +89,12 @@ def _same_outputs(sides: Sequence[tuple[Iterable[Row], Iterable[Row]]]) -> bool:
 def names_model(served: str, model: str) -> bool:
     """Whether what a server calls a model is that model, or a dated snapshot of it."""
     return served == model or _DATED.sub("", served) == model
+
+
+def is_of_family(served: str, model: str) -> bool:
+    """Whether what a server calls a model is that model, whichever its snapshot, and in whose folder it is."""
+    one, other = (_DATED.sub("", name.rpartition("/")[2].lower()) for name in (served, model))
+    return one == other
 
 
 def check_evidence(claim: Claim, evidence: Evidence) -> None:

@@ -333,7 +333,9 @@ _DOCUMENTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 def _meaning(node: ast.AST) -> Iterator[tuple[str, Any]]:
     """The fields of a node that change what is computed."""
     for name, value in ast.iter_fields(node):
-        if name == "body" and isinstance(node, _DOCUMENTED):
+        if isinstance(node, ast.JoinedStr):
+            yield name, [part for part in node.values if not _is_empty(part)]
+        elif name == "body" and isinstance(node, _DOCUMENTED):
             yield from _body(node)
         elif isinstance(node, ast.arg) and name == "annotation":
             continue
@@ -341,11 +343,16 @@ def _meaning(node: ast.AST) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
+def _is_empty(part: ast.expr) -> bool:
+    """Whether a part of an f-string is the nothing that Python 3.12 puts at the ends of some."""
+    return isinstance(part, ast.Constant) and part.value == ""
+
+
 def _body(node: _Function | ast.ClassDef) -> Iterator[tuple[str, Any]]:
-    """The docstring of a class is kept: that of a signature is its instruction."""
+    """The docstring of a class is kept: that of a signature is its instruction. Formatters trim its lines."""
     doc = ast.get_docstring(node)
     if doc is not None and isinstance(node, ast.ClassDef):
-        yield "docstring", doc
+        yield "docstring", "\n".join(line.rstrip() for line in doc.splitlines())
     yield "body", node.body if doc is None else node.body[1:]
 
 

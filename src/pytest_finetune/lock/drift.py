@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from pytest_finetune.errors import DriftError
 from pytest_finetune.lock.model import Facts
@@ -28,7 +28,11 @@ _MEANING = {
 }
 _BUILT_FROM = ("recipe", "optimizer", "seed", "data.train", "data.dev", "params")
 _SPLITS = ("train", "dev", "test")
+_OF_ROWS = {f"data.{split}" for split in _SPLITS}
 _COUNTS = {f"data.{split}_rows" for split in _SPLITS}
+
+RowChanges: TypeAlias = "Callable[[], Mapping[str, str]]"
+"""Says what became of the rows of each split that differs, by its field, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +57,23 @@ class Drift:
         return self.field.startswith(_BUILT_FROM)
 
 
-def compare(locked: Facts, now: Facts) -> tuple[Drift, ...]:
+def compare(locked: Facts, now: Facts, row_changes: RowChanges = dict) -> tuple[Drift, ...]:
     """Name every fact that differs, in the order of the lock.
 
     Args:
         locked: the entry of the lock.
         now: the same stage, from the tasks file and the data as they are.
+        row_changes: is asked only if a split differs.
     """
     before, after = _flat(locked), _flat(now)
-    return tuple(
-        Drift(field, before.get(field), after.get(field), _message(field, before, after))
+    fields = [
+        field
         for field in dict.fromkeys([*before, *after])
         if before.get(field) != after.get(field) and field not in _COUNTS
+    ]
+    changes = row_changes() if not _OF_ROWS.isdisjoint(fields) else {}
+    return tuple(
+        Drift(field, before.get(field), after.get(field), _message(field, before, after, changes)) for field in fields
     )
 
 
@@ -91,13 +100,12 @@ def _leaves(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{name}", value
 
 
-def _message(field: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+def _message(field: str, before: Mapping[str, Any], after: Mapping[str, Any], changes: Mapping[str, str]) -> str:
     meaning = _MEANING.get(field) or _MEANING[field.partition(".")[0]]
-    split = field.removeprefix("data.")
-    if split in _SPLITS:
+    if field in _OF_ROWS:
         was, is_now = before[f"{field}_rows"], after[f"{field}_rows"]
         counts = f"{was} rows, now {is_now}" if was != is_now else f"{was} rows, some with other contents"
-        return f"{field}: {counts}: {meaning}"
+        return f"{field}: {changes.get(field, counts)}: {meaning}"
     if field.startswith("fingerprints."):
         return f"{field}: {meaning}"
     return f"{field}: locked {_shown(before.get(field))}, now {_shown(after.get(field))}: {meaning}"

@@ -35,6 +35,9 @@ SCALARS = (
 )
 
 
+GOLDEN = Path(__file__).parent / "golden"
+
+
 class Colour(enum.Enum):
     RED = "red"
 
@@ -176,6 +179,34 @@ def load(tmp_path: Path) -> Load:
 
 def test_source_fingerprints_never_change(load: Load) -> None:
     assert source_fingerprint(load(METRIC)) == "c9fbb336d382fb84cc403e1aebd6d096ac31c0ef67ed58f461b273dbcb86d8b6"
+
+
+@pytest.mark.parametrize("name", ["metric-as-typed", "metric-formatted"])
+def test_no_python_and_no_formatter_changes_a_source_fingerprint(load: Load, name: str) -> None:
+    source = (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
+    assert source_fingerprint(load(source)) == "56d86896b31c381f2513bf91caa3b185a407a0b1587804137542401841a497af"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("1_000, 1e5", "1_000, 1e6"),
+        ("while (n := LIMIT) > 2", "while (n := LIMIT) >= 2"),
+        ('"a": 1, **rest', '"a": 2, **rest'),
+        ("{text!r:>{WIDTH}}", "{text!s:>{WIDTH}}"),
+        ("{LIMIT:.2f}", "{LIMIT:.3f}"),
+        ('"tail"', '"tale"'),
+        ("Ignore case.", "Mind the case."),
+        ("deep=False", "deep=True"),
+        ("example[1:2, ::3]", "example[1:2, ::4]"),
+        ('r"\\d+"', 'r"\\d"'),
+        ("except ValueError", "except KeyError"),
+    ],
+)
+def test_each_part_of_the_syntax_counts(load: Load, old: str, new: str) -> None:
+    source = (GOLDEN / "metric-formatted.txt").read_text(encoding="utf-8")
+    assert old in source
+    assert source_fingerprint(load(source.replace(old, new))) != source_fingerprint(load(source))
 
 
 def test_formatting_comments_hints_and_docstrings_do_not_matter(load: Load) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_finetune.core.pricing import OPENAI_PRICES, SANDBOX_PRICES, Price, price_of
+from pytest_finetune.core.pricing import OPENAI_PRICES, SANDBOX_PRICES, Price, price_of, price_of_all
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,13 @@ def test_a_snapshot_and_a_tuned_model_cost_what_their_family_costs(model: str, n
 @pytest.mark.parametrize("model", ["gpt-4o-audio", "ft:gpt-4.1-nano:acme::1", "my-own", "gpt-4", "", "ft:"])
 def test_what_is_in_no_list_is_unknown(model: str) -> None:
     assert price_of(model, [OPENAI_PRICES]) is None
+
+
+def test_models_have_a_price_together_where_they_have_the_same() -> None:
+    prices = [{"a": Price(1, 2), "b": Price(1, 2), "c": Price(3, 4)}]
+    assert price_of_all(["a", "b", "a"], prices) == Price(1, 2)
+    assert price_of_all(["a", "c"], prices) is None
+    assert price_of_all(["a", "unknown"], prices) is None
 
 
 def test_the_name_that_says_most_is_taken() -> None:
