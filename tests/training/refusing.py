@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -12,15 +13,23 @@ from pytest_finetune.sandbox import Sandbox
 
 
 @contextmanager
-def refusing(sandbox: Sandbox, method: str, path: str) -> Iterator[str]:
-    """The base URL of a server that answers 404 to requests with this method whose path ends so."""
+def refusing(
+    sandbox: Sandbox, method: str, path: str, status: int = 404, code: str = "", refused: list[str] | None = None
+) -> Iterator[str]:
+    """The base URL of a server that answers with a status to requests with this method whose path ends so.
+
+    The paths of these requests are added to ``refused``.
+    """
+    paths = [] if refused is None else refused
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             content = self.rfile.read(int(self.headers.get("content-length", 0))) or None
-            refused = self.command == method and self.path.partition("?")[0].endswith(path)
-            body = b"{}" if refused else self._passed_on(content)
-            self.send_response(404 if refused else 200)
+            refuses = self.command == method and self.path.partition("?")[0].endswith(path)
+            paths.extend([self.path] * refuses)
+            told = json.dumps({"error": {"message": "no", "code": code}}).encode()
+            body = told if refuses else self._passed_on(content)
+            self.send_response(status if refuses else 200)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(body)))
             self.end_headers()

@@ -69,8 +69,8 @@ def test_faults_while_bootstrapping_leave_the_training_file_as_it_was(
     sandbox.set_faults(*FAULTS)
     elsewhere = journal.parent / "elsewhere" / "jobs.jsonl"
     stormy = build(task, line_to(endpoint, calls, timeout=0.5), elsewhere, report, concurrency=32)
-    assert stormy.training_file == calm.training_file
-    assert stormy.validation_file == calm.validation_file
+    assert stormy.models[""].training_file == calm.models[""].training_file
+    assert stormy.models[""].validation_file == calm.models[""].validation_file
 
 
 @pytest.mark.parametrize("optimizer", ["labeled_few_shot", "bootstrap_random_search", "miprov2"])

@@ -220,6 +220,61 @@ def test_a_refusal_or_a_failure_is_explained_and_does_not_bar_the_next_try(
     assert states.count("succeeded") == copies == 1
 
 
+@pytest.mark.parametrize(
+    ("path", "status", "code", "step"),
+    [
+        ("/files", 413, "", "the endpoint takes no files so large (0.0 MB): train on fewer rows, or on shorter ones"),
+        ("/files", 409, "", "another request is at work on the same thing, which pytest-finetune jobs may show"),
+        ("/jobs", 400, "", "correct what it names, in the task's student, hyperparameters or suffix"),
+        ("/jobs", 422, "", "correct what it names, in the task's student, hyperparameters or suffix"),
+        ("/jobs", 401, "", "set the key right, then run"),
+        ("/jobs", 402, "", "add money to the endpoint's account, then run"),
+        ("/jobs", 429, "insufficient_quota", "add money to the endpoint's account, then run"),
+        (
+            "/jobs",
+            403,
+            "",
+            "ask for the right to fine-tune with this key, or name another endpoint with --ft-endpoint",
+        ),
+        ("/jobs", 404, "", "see that the endpoint's base_url is right and that it trains models at all"),
+        ("/jobs", 404, "model_not_found", "name a model that this endpoint can fine-tune as the task's student"),
+        ("/jobs", 418, "", "what that means is in the endpoint's documentation; once it is set right, run"),
+    ],
+)
+def test_every_refusal_ends_with_what_to_do(
+    sandbox: Sandbox, journal: Path, report: Report, asked: JobRequest, path: str, status: int, code: str, step: str
+) -> None:
+    with refusing(sandbox, "POST", path, status, code) as url, pytest.raises(TrainingError) as error:
+        runner(Endpoint("mine", url), journal, report).run(asked)
+    said = str(error.value)
+    assert said.startswith(f"endpoint 'mine' refused to fine-tune sandbox-small (HTTP {status}): no. Next: {step}")
+    assert said.endswith(f": {COMEBACK}")
+
+
+def test_an_endpoint_is_left_alone_for_as_long_as_it_asks(
+    sandbox: Sandbox, endpoint: Endpoint, journal: Path, report: Report, asked: JobRequest
+) -> None:
+    sandbox.set_faults(Fault(kind=FaultKind.RATE_LIMIT, operation="create_job", seconds=0.6, times=1))
+    patient = runner(endpoint, journal, report)
+    began = time.monotonic()
+    patient.run(asked)
+    assert time.monotonic() - began > 0.6
+    assert on_server(endpoint, asked) == (["succeeded"], 1)
+    sandbox.set_faults(Fault(kind=FaultKind.RATE_LIMIT, operation="retrieve_job", seconds=3600, times=1))
+    patient.patience.asked = 0.1
+    assert patient.run(asked).status == "succeeded"
+
+
+def test_a_wait_that_was_asked_for_ends_with_ctrl_c(
+    sandbox: Sandbox, endpoint: Endpoint, journal: Path, report: Report, asked: JobRequest
+) -> None:
+    sandbox.set_faults(Fault(kind=FaultKind.RATE_LIMIT, operation="create_job", seconds=3600))
+    patient = runner(endpoint, journal, report)
+    threading.Timer(0.5, patient.leave).start()
+    with pytest.raises(Interrupted):
+        patient.run(asked)
+
+
 def test_a_file_that_cannot_be_trained_on_is_named(endpoint: Endpoint, journal: Path, report: Report) -> None:
     broken = JobRequest("sandbox-small", b'{"messages":[{"content":"x"}]}\n' * 12)
     with pytest.raises(TrainingError, match=r"invalid_training_file: .*Example 1, message 1.*the file is kept in"):
@@ -291,8 +346,8 @@ def test_a_model_that_was_deleted_from_a_paid_endpoint_stops_the_build(
 def test_a_key_that_is_refused_on_the_way_is_no_end_of_the_job(
     tmp_path: Path, journal: Path, report: Report, asked: JobRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLOURS_KEY", "right")
-    with Sandbox(Settings(clock_speed=10_000, api_key="right", state_dir=tmp_path / "server")) as locked:
+    monkeypatch.setenv("COLOURS_KEY", "sesame-1")
+    with Sandbox(Settings(clock_speed=10_000, api_key="sesame-1", state_dir=tmp_path / "server")) as locked:
         endpoint = Endpoint("mine", locked.base_url, api_key_env="COLOURS_KEY")
         waiting = runner(endpoint, journal, report)
         waiting.patience.to_the_end = False
@@ -301,7 +356,7 @@ def test_a_key_that_is_refused_on_the_way_is_no_end_of_the_job(
         monkeypatch.setenv("COLOURS_KEY", "expired")
         with pytest.raises(EndpointError, match=r"HTTP 401.*What was handed in goes on\. Next: set the key right"):
             runner(endpoint, journal, report).run(asked)
-        monkeypatch.setenv("COLOURS_KEY", "right")
+        monkeypatch.setenv("COLOURS_KEY", "sesame-1")
         assert runner(endpoint, journal, report).run(asked).id == waiting.following
 
 

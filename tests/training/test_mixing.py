@@ -68,7 +68,7 @@ def test_mixed_rows_are_trained_on_with_their_own_prompts_and_answers(
 ) -> None:
     task = mixing()
     built = build(task, endpoint, journal, report)
-    trained = rows_of(built.training_file)
+    trained = rows_of(built.models[""].training_file)
     mixed = [messages for messages in trained if "Say how big it is." in messages[0]["content"]]
     assert (len(trained), len(mixed)) == (80, 20)
     for _, user, assistant in mixed:
@@ -76,7 +76,10 @@ def test_mixed_rows_are_trained_on_with_their_own_prompts_and_answers(
     assert "Mixing in 20 rows of other work with 60 of the task." in report
     assert sum(count for count, _ in built.kept.values()) == 60
     assert score(task, built.program) > 0.8
-    assert build(task, endpoint, journal.parent / "b" / "jobs.jsonl", report, concurrency=1).job == built.job
+    assert (
+        build(task, endpoint, journal.parent / "b" / "jobs.jsonl", report, concurrency=1).models[""].job
+        == built.models[""].job
+    )
 
 
 def pinned_with(tmp_path: Path, task: Task, training: bytes) -> Any:
@@ -87,17 +90,17 @@ def pinned_with(tmp_path: Path, task: Task, training: bytes) -> Any:
         program=artifacts.put_json("program", state), training=artifacts.put_bytes("training", training)
     )
     entry = Entry(**facts.model_dump(), model="ft:x", artifacts=refs)
-    return pinned_stage(task, entry, HERE, artifacts), artifacts
+    return pinned_stage(task, entry, HERE, artifacts)
 
 
 def leaked(tmp_path: Path, suite: Sequence[dict[str, str]]) -> Task:
     guard = Dataset.from_examples(list(suite), inputs=["animal"])
     task = mixing(suites={"sizes": guard})
     training = b"".join(json.dumps(row).encode() + b"\n" for row in mixed_rows(task, 60))
-    pinned, artifacts = pinned_with(tmp_path, task, training)
+    pinned = pinned_with(tmp_path, task, training)
     rows = task.held_out("sizes").rows
-    check_leaks(task, {FINETUNED: leaks_of(rows, pinned, artifacts)}, suite="sizes")
-    assert leaks_of(task.dataset.rows("test"), pinned, artifacts).exact == ()
+    check_leaks(task, {FINETUNED: leaks_of(rows, pinned)}, suite="sizes")
+    assert leaks_of(task.dataset.rows("test"), pinned).exact == ()
     return task
 
 
@@ -143,4 +146,4 @@ def test_what_cannot_be_mixed_is_refused(journal: Path, report: Report, changes:
 def test_a_dataset_alone_is_mixed_in_as_rows_of_the_task(endpoint: Endpoint, journal: Path, report: Report) -> None:
     more = Dataset.from_examples(make_rows(30, 9), inputs=["thing"])
     built = build(make_task(recipe="labels", mix=more), endpoint, journal, report)
-    assert len(rows_of(built.training_file)) == 67
+    assert len(rows_of(built.models[""].training_file)) == 67

@@ -71,14 +71,14 @@ def test_labels_are_learnt_and_served_as_they_were_trained(
     task = make_task(recipe="labels", adapter=adapter, hyperparameters={"n_epochs": 4})
     built = build(task, endpoint, journal, report)
     assert score(task, built.program) > score(task, plain(task, endpoint).program) + 0.2
-    assert built.model == built.job.model
+    assert built.model == built.models[""].job.model
     assert built.model.startswith("ft:sandbox-small:sandbox:colours:")
-    assert built.job.hyperparameters["n_epochs"] == 4
-    trained = rows_of(built.training_file)
+    assert built.models[""].job.hyperparameters["n_epochs"] == 4
+    trained = rows_of(built.models[""].training_file)
     assert asked_as_served(task, built) == {messages[0]["content"] for messages in trained}
     assert [message["role"] for message in trained[0]] == ["system", "user", "assistant"]
-    assert built.validation_file is not None
-    assert (len(trained), len(rows_of(built.validation_file))) == (60, 30)
+    assert built.models[""].validation_file is not None
+    assert (len(trained), len(rows_of(built.models[""].validation_file))) == (60, 30)
     counts = Counter(row.label for row in task.dataset.rows("train"))
     assert built.kept == {label: (count, count) for label, count in sorted(counts.items())}
 
@@ -88,7 +88,7 @@ def test_labels_of_a_program_that_reasons_hold_the_same_few_words(
 ) -> None:
     task = make_task(recipe="labels", program=make_reasoning_program)
     built = build(task, endpoint, journal, report)
-    answers = [messages[-1]["content"] for messages in rows_of(built.training_file)]
+    answers = [messages[-1]["content"] for messages in rows_of(built.models[""].training_file)]
     assert all(
         answer.startswith(f"[[ ## reasoning ## ]]\n{NO_REASONING}\n\n[[ ## colour ## ]]") for answer in answers
     )
@@ -104,7 +104,7 @@ def test_bootstrap_trains_on_accepted_traces_without_demonstrations(
     optimized = prompted(task, endpoint, report)
     demos = len(optimized.program.predictors()[0].demos)
     built = build(task, endpoint, journal, report, optimized=optimized)
-    trained = rows_of(built.training_file)
+    trained = rows_of(built.models[""].training_file)
     gold = {row.fields["thing"]: row.fields["colour"] for row in task.dataset.rows("train")}
     for _, user, assistant in trained:
         thing = user["content"].partition("[[ ## thing ## ]]\n")[2].partition("\n")[0]
@@ -130,10 +130,10 @@ def test_the_teacher_answers_and_the_student_s_instruction_is_trained(
     sandbox.forget_requests()
     built = build(task, endpoint, journal, report, teacher=teacher)
     assert sandbox.request_counts()["by_model"] == {"sandbox-large": 60}
-    systems = {messages[0]["content"] for messages in rows_of(built.training_file)}
+    systems = {messages[0]["content"] for messages in rows_of(built.models[""].training_file)}
     assert systems == asked_as_served(task, built)
     assert "professor" not in "".join(systems)
-    assert {len(messages) for messages in rows_of(built.training_file)} == {3}
+    assert {len(messages) for messages in rows_of(built.models[""].training_file)} == {3}
 
 
 def test_the_same_inputs_give_the_same_bytes_and_the_same_job(
@@ -142,8 +142,8 @@ def test_the_same_inputs_give_the_same_bytes_and_the_same_job(
     task = make_task(recipe_options={"source": "baseline"}, seed=5)
     first = build(task, endpoint, journal, report, concurrency=1)
     second = build(task, endpoint, journal.parent / "elsewhere" / "jobs.jsonl", report, concurrency=16)
-    assert second.training_file == first.training_file
-    assert second.job == first.job
+    assert second.models[""].training_file == first.models[""].training_file
+    assert second.models[""].job == first.models[""].job
 
 
 class AtOnce(dspy.Module):  # type: ignore[misc]  # dspy ships no types
@@ -164,7 +164,9 @@ def test_a_program_with_threads_of_its_own_gives_the_same_bytes_too(
 ) -> None:
     task = make_task(program=AtOnce, recipe_options={"source": "baseline"})
     first, second = (
-        build(task, endpoint, journal.parent / f"{threads}" / "jobs.jsonl", report, concurrency=threads).training_file
+        build(task, endpoint, journal.parent / f"{threads}" / "jobs.jsonl", report, concurrency=threads)
+        .models[""]
+        .training_file
         for threads in (1, 16)
     )
     assert first == second
@@ -186,7 +188,7 @@ def test_a_build_that_is_run_again_asks_nothing_again(
     assert sandbox.request_counts()["by_model"] == {}
     assert "Taking up the answers of sandbox-small that an earlier run has kept." in report
     kept, total = (sum(counts) for counts in zip(*built.kept.values(), strict=True))
-    assert (kept, total) == (len(rows_of(built.training_file)), 60)
+    assert (kept, total) == (len(rows_of(built.models[""].training_file)), 60)
 
 
 def test_ctrl_c_leaves_the_job_running_and_says_how_to_come_back(
@@ -214,7 +216,7 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_come_back(
     job_id = rest.partition("Job ")[2].partition(" ")[0]
     with endpoint.client() as client:
         assert str(client.fine_tuning.jobs.resume(job_id).status) == "queued"
-    assert build(make_task(recipe="labels", seed=8), endpoint, journal, report).job.id == job_id
+    assert build(make_task(recipe="labels", seed=8), endpoint, journal, report).models[""].job.id == job_id
 
 
 class TwoSteps:
@@ -243,10 +245,10 @@ def test_all_predictors_share_one_model_and_keep_their_own_rows(
     task = make_task(program=TwoSteps(), recipe_options={"source": "baseline"})
     built = build(task, endpoint, journal, report)
     kept = sum(count for count, _ in built.kept.values())
-    users = [messages[1]["content"] for messages in rows_of(built.training_file)]
+    users = [messages[1]["content"] for messages in rows_of(built.models[""].training_file)]
     assert Counter("## hint ##" in user for user in users) == {False: 2 * kept, True: kept}
     assert {predictor.lm.model for predictor in built.program.predictors()} == {f"openai/{built.model}"}
-    assert built.validation_file is None  # the data have no hint
+    assert built.models[""].validation_file is None  # the data have no hint
 
 
 def test_failing_rows_do_not_end_the_build(endpoint: Endpoint, journal: Path, report: Report) -> None:
@@ -268,8 +270,8 @@ def test_failing_rows_do_not_end_the_build(endpoint: Endpoint, journal: Path, re
 
     task = make_task(program=Moody, metric=particular, recipe_options={"source": "baseline"})
     built = build(task, endpoint, journal, report)
-    assert "(1.7)" not in built.training_file.decode()
-    assert "(1.8)" not in built.training_file.decode()
+    assert "(1.7)" not in built.models[""].training_file.decode()
+    assert "(1.8)" not in built.models[""].training_file.decode()
     assert "2 training rows gave no usable answer, the first: " in report.text
 
 
@@ -328,7 +330,7 @@ def test_better_together_takes_any_strategy(endpoint: Endpoint, journal: Path, r
     said = built.notes[0].removeprefix("better_together on dev, in percent: ").split(", ")
     tried = {one.rpartition(" ")[0] for one in said}
     assert tried == {"baseline", *(" -> ".join(steps[: n + 1]) for n in range(len(steps)))}
-    assert built.model == built.job.model
+    assert built.model == built.models[""].job.model
 
 
 @pytest.mark.parametrize("recipe", ["bootstrap", "better_together"])
@@ -355,9 +357,9 @@ def test_better_together_that_ends_where_it_began_is_an_error(
     [
         (
             {"recipe": "magic"},
-            "there is no recipe 'magic': use bootstrap, labels, distill, better_together, or a function",
+            "there is no recipe 'magic': use bootstrap, labels, distill, dpo, better_together, or a function",
         ),
-        ({"recipe_options": {"sauce": "x"}}, "has no option sauce: it has source"),
+        ({"recipe_options": {"sauce": "x"}}, "has no option sauce: it has multitask, source"),
         ({"recipe_options": {"source": "teacher"}}, "source='teacher': use 'baseline' or 'prompt_optimized'"),
         ({"recipe": "distill", "teacher": "sandbox-large"}, "needs the teacher's program"),
         ({"recipe": "labels", "program": TwoSteps()}, "have no field 'hint', which the program's predictor 'last'"),
@@ -411,12 +413,14 @@ def test_a_user_s_own_recipe_is_run_and_its_job_is_paid_for_once(
     optimized = prompted(task, endpoint, report)
     built = build(task, endpoint, journal, report, optimized=optimized)
     assert score(task, built.program) > score(task, plain(task, endpoint).program)
-    assert asked_as_served(task, built) == {messages[0]["content"] for messages in rows_of(built.training_file)}
-    assert (built.job.seed, built.kept) == (31, {})
-    assert built.validation_file is not None
+    assert asked_as_served(task, built) == {
+        messages[0]["content"] for messages in rows_of(built.models[""].training_file)
+    }
+    assert (built.models[""].job.seed, built.kept) == (31, {})
+    assert built.models[""].validation_file is not None
     before = jobs_and_files(endpoint)
     again = build(task, endpoint, journal.parent / "b" / "jobs.jsonl", report, optimized=optimized)
-    assert again.job == built.job
+    assert again.models[""].job == built.models[""].job
     assert jobs_and_files(endpoint) == before
 
 
@@ -454,7 +458,7 @@ def fails(_: Any) -> Any:
     [
         (Gives(lambda _: None, tune=False), make_program, "gave a NoneType: its compile must give the program"),
         (Gives(lambda _: dspy.Predict("a -> b"), tune=False), make_program, "gave another program than the task's"),
-        (Gives(of_two_models, tune=False), AtOnce, "of 2 models .sandbox-large, sandbox-small.: a stage is pinned"),
+        (Gives(of_two_models), AtOnce, r"ended in its predictors here on the model it began with .sandbox-large."),
         (Gives(fails, tune=False), make_program, "the recipe own failed: RuntimeError: no luck"),
         (Gives(lambda program: program, tune=False), make_program, "ended on the model it began with"),
         (Gives(reworded), make_program, r"predictor 'self' is asked .* Served: '.*shade.*'; trained on: '.*colour"),
@@ -514,12 +518,12 @@ def test_the_best_of_several_seeds_by_dev_is_kept_and_the_spread_is_told(
     assert sandbox.request_counts()["by_model"]["sandbox-small"] == 60  # the rows are asked for once
     assert list(built.seeds) == [41, 42, 43]
     best = max(built.seeds.values())
-    assert built.job.seed == next(seed for seed, dev in built.seeds.items() if dev == best)
+    assert built.models[""].job.seed == next(seed for seed, dev in built.seeds.items() if dev == best)
     runs = run_program(built.program, task.dataset.dev, adapter=task.make_adapter(), concurrency=8)
     assert mean_score(runs, task.scorer) == best
     (note,) = built.notes
     assert note.startswith(f"dev by seed 41: {built.seeds[41]:.3f}, 42: ")
-    assert f"seed {built.job.seed} is kept. On average +" in note
+    assert f"seed {built.models[''].job.seed} is kept. On average +" in note
     assert "seed noise (two standard deviations: " in note
     with endpoint.client() as client:
         jobs = [job for job in client.fine_tuning.jobs.list() if job.seed in (41, 42, 43)]
@@ -554,6 +558,6 @@ def test_the_recipe_of_the_docs_is_one(tmp_path: Path, endpoint: Endpoint, journ
     )
     built = build(red, endpoint, journal, report, optimized=prompted(red, endpoint, report))
     assert list(built.seeds) == [0, 1]
-    trained = rows_of(built.training_file)
+    trained = rows_of(built.models[""].training_file)
     kinds = Counter("`kind`" in messages[0]["content"] for messages in trained)
     assert kinds[True] == round(0.25 * kinds[False]) > 10

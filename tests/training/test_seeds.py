@@ -323,6 +323,19 @@ def test_better_together_gains_on_a_program_of_two_steps(endpoint: Endpoint, jou
     assert sorted(tried) == ["baseline", "p", "p -> w", "p -> w -> p"]
 
 
+@pytest.mark.slow
+def test_a_model_for_each_of_two_steps_learns_what_one_for_both_does(endpoint: Endpoint, journal: Path) -> None:
+    came_out: dict[str, list[float]] = {"one": [], "one for each": []}
+    for recipe in ("labels", "bootstrap"):
+        for name, options in zip(came_out, ({}, {"multitask": False}), strict=True):
+            scores, tuned = build(replace(steps(), recipe=recipe, recipe_options=options), endpoint, journal)
+            came_out[name].append(scores["finetuned"])
+            assert list(tuned.models) == (["find", "assign"] if options else [""])
+    table = told("predictors")
+    assert list(table) == list(came_out)
+    assert [table[name] for name in table] == [pytest.approx(scores, abs=0.06) for scores in came_out.values()]
+
+
 LENIENT = metrics.set_f1("goods").for_bootstrapping(threshold=0.75)
 FIXES: dict[str, dict[str, Any]] = {
     "whole lists": {},

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from pytest_finetune.calls.traffic import Stopped
-from pytest_finetune.core.pricing import Prices, price_of
+from pytest_finetune.core.pricing import MILLION, Prices, price_of
 from pytest_finetune.core.records import Usage
 from pytest_finetune.errors import UsageError
 
@@ -48,6 +48,11 @@ class Budget:
         self._cap = cap
         self._ledger = ledger
 
+    @property
+    def cap(self) -> float | None:
+        """US dollars that the run may cost; None: no limit."""
+        return self._cap
+
     def cost(self, model: str, prompt_tokens: int, completion_tokens: int) -> float | None:
         """US dollars of an answer; None where the model's price is unknown."""
         price = price_of(model, self._prices)
@@ -65,6 +70,34 @@ class Budget:
                 f' [tool.pytest-finetune.prices."{model}"] with prompt and completion, in US dollars for a million'
                 " tokens, to pyproject.toml"
             )
+
+    def training(self, model: str, tokens: int) -> float:
+        """US dollars of training on so many tokens, those of every epoch counted.
+
+        Raises:
+            UsageError: If nobody knows what training the model costs.
+        """
+        price = price_of(model, self._prices)
+        if price is None or price.training is None:
+            raise UsageError(
+                f"--ft-max-cost needs the price of training {model!r}, which is unknown: add"
+                f' [tool.pytest-finetune.prices."{model}"] with prompt, completion and training, in US dollars for a'
+                " million tokens, to pyproject.toml"
+            )
+        return price.training * tokens / MILLION
+
+    def reserve(self, dollars: float) -> bool:
+        """Set an amount aside, if the run then stays within its cap; say whether that was done."""
+        return self._cap is None or self._ledger is None or self._ledger.reserve(dollars, cap=self._cap)
+
+    def settle(self, reserved: float, actual: float) -> None:
+        """Put what was spent in the place of what was set aside."""
+        if self._ledger is not None:
+            self._ledger.settle(reserved, actual)
+
+    def spent(self) -> float:
+        """US dollars that the run has spent or set aside, as far as anybody counts."""
+        return 0.0 if self._ledger is None else self._ledger.spent()
 
     @contextmanager
     def booked(self, request: Any) -> Iterator[Callable[[Usage | None], None]]:
@@ -84,9 +117,9 @@ class Budget:
             yield lambda _: None
             return
         most = self._most(request)
-        if not self._ledger.reserve(most, cap=self._cap):
+        if not self.reserve(most):
             raise OverBudget(
-                f"the next request may cost ${most:.4f}, and ${self._ledger.spent():.4f} of the cap of"
+                f"the next request may cost ${most:.4f}, and ${self.spent():.4f} of the cap of"
                 f" ${self._cap:g} are spent or set aside"
             )
         actual = most
@@ -102,7 +135,7 @@ class Budget:
                 actual = 0.0
             raise
         finally:
-            self._ledger.settle(most, actual)
+            self.settle(most, actual)
 
     def _most(self, request: Any) -> float:
         """What a request may cost at most: no token is shorter than a byte of the prompt."""

@@ -12,8 +12,11 @@ import asyncio
 import math
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pytest_finetune.calls.budget import Budget, OverBudget
@@ -87,6 +90,11 @@ class Engine:
         )
         self._router = LMRouter(config)
         self._provider = self._router.lm(f"{_ROUTE}:{lm.model.partition('/')[2]}")
+
+    @property
+    def most(self) -> int:
+        """Requests that may be under way at once."""
+        return self._calling.traffic.most
 
     # What the model can do, as DSPy knows it: adapters ask, and only then is it looked up.
     @property
@@ -182,7 +190,7 @@ class Engine:
                 wait = self._wait(attempt, error)
                 if wait is None or time.monotonic() + wait > notes.until:
                     if notes.failure is None and not concerns_the_prompt(error):
-                        notes.failure = error
+                        notes.failure, notes.failing = error, wire.model
                     raise
                 self._calling.traffic.pause(wait)
 
@@ -226,19 +234,23 @@ class Engine:
 class AsyncEngine:
     """The same engine for programs that are ``async``; it waits in a thread, since a slot may be long in coming.
 
+    The threads are its own: those of an event loop are about as many as the machine has cores.
+
     Args:
         engine: Asks.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._threads = ThreadPoolExecutor(engine.most, "pytest-finetune")
 
     def __deepcopy__(self, memo: dict[int, Any]) -> AsyncEngine:
         return self
 
     async def complete(self, request: Any) -> Any:
         """As `Engine.complete`."""
-        return await asyncio.to_thread(self._engine.complete, request)
+        ask = partial(copy_context().run, self._engine.complete, request)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, ask)
 
 
 def below(lm: dspy.LM, engine: Engine) -> dspy.LM:

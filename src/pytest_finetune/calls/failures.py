@@ -9,8 +9,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_finetune.endpoints import redacted
 from pytest_finetune.errors import EndpointError
+from pytest_finetune.secrets import redacted
+
+_REMEDIES = {
+    400: "correct what it names: the task's decoding, or the name of its model",
+    401: "set the key right",
+    402: "add money to the endpoint's account",
+    403: "ask for access to that model with this key",
+    404: "name a model that the endpoint serves, and see that its base_url is right",
+    413: "send shorter prompts: shorter rows, or fewer examples in the prompt",
+    429: "lower --ft-concurrency, or set requests_per_minute for the endpoint",
+}
+
+_LONGEST = 2000  # characters; an endpoint may say any number, for each of many rows
 
 
 def passing(error: Exception) -> bool:
@@ -63,6 +75,17 @@ def is_refusal(error: BaseException) -> bool:
     return getattr(error, "provider_code", None) in {"content_filter", "content_policy_violation"}
 
 
+def remedy(error: BaseException) -> str:
+    """What helps against an error of an endpoint: the next step, without its full stop.
+
+    Args:
+        error: Of ``dspy.lm15``, or of DSPy's LM, which says the same in classes of its own.
+    """
+    broke = "insufficient_quota" in (getattr(error, "provider_code", None), getattr(error, "code", None))
+    status = 402 if broke else getattr(error, "status", None)
+    return _REMEDIES.get(status or 0, "see that the endpoint answers")
+
+
 def refuse_emptiness(response: Any) -> None:
     """Take an answer without a choice, or one that ended in an error, for trouble of the endpoint.
 
@@ -79,6 +102,6 @@ def refuse_emptiness(response: Any) -> None:
 
 
 def scrubbed(error: BaseException) -> str:
-    """The first paragraph of an error's message, without keys."""
+    """The beginning of the first paragraph of an error's message, without keys."""
     message = str(getattr(error, "message", error)).strip().split("\n\n", 1)[0] or type(error).__name__
-    return redacted(message)
+    return redacted(message)[:_LONGEST]

@@ -23,6 +23,7 @@ class Notes:
         finish: Why it ended there: ``stop``, ``length``, ``content_filter``.
         refusal: What it said in refusing.
         failure: The error that was left after all retries, whatever the program made of it.
+        failing: The name of the model that was asked then.
         replayed: The keys under which its answers are recorded, if they are.
     """
 
@@ -34,6 +35,7 @@ class Notes:
     finish: str | None = None
     refusal: str | None = None
     failure: Exception | None = None
+    failing: str | None = None
     replayed: list[str] = field(default_factory=list)
     _usages: list[Usage | None] = field(default_factory=list)
 

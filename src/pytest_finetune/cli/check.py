@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pytest_finetune.cli import say
+
 if TYPE_CHECKING:
     from pytest_finetune.core.checklist import Checklist
     from pytest_finetune.workflow.settings import Settings
@@ -30,7 +32,12 @@ if TYPE_CHECKING:
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     help="What a stage may lose without being called worse; else as set, or 0.02.",
 )
-@click.option("--lock", type=click.Path(dir_okay=False, path_type=Path), help="The lock; else that of the project.")
+@click.option(
+    "--lock",
+    type=click.Path(dir_okay=False, path_type=Path),
+    multiple=True,
+    help="The lock (repeatable); else all locks of the project.",
+)
 @click.option(
     "--root", type=click.Path(exists=True, file_okay=False, path_type=Path), default=Path(), help="The project."
 )
@@ -41,7 +48,7 @@ def command(
     sample: int | None,
     max_cost: float | None,
     margin: float | None,
-    lock: Path | None,
+    lock: tuple[Path, ...],
     root: Path,
 ) -> int:
     """Say whether the TASKs (all, if none is named) are worth fine-tuning, and what to do first if not.
@@ -56,7 +63,7 @@ def command(
     from pytest_finetune.workflow.run import Run
     from pytest_finetune.workflow.settings import read_settings
 
-    options = {"models": [str(lock)] if lock else None, "margin": margin, "max_cost": max_cost}
+    options = {"models": [str(path) for path in lock], "margin": margin, "max_cost": max_cost}
     settings = _with_candidate(read_settings(root.resolve(), options=options))
     limits = settings.limits
     limits = replace(
@@ -66,7 +73,7 @@ def command(
     )
     run = Run(replace(settings, limits=limits))
     try:
-        found = check(run, tasks, sample=sample or 0, report=click.echo)
+        found = check(run, tasks, sample=sample or 0, report=say)
     finally:
         run.close()
     for number, checklist in enumerate(found):
@@ -78,11 +85,11 @@ def command(
 
 def _with_candidate(settings: Settings) -> Settings:
     """Before the first lock, what was built last tells more than nothing."""
-    from pytest_finetune.workflow.run import Run
+    from pytest_finetune.workflow.locks import Locks
 
-    candidate = Run(settings).candidate
-    unlocked = not settings.models and not settings.lock.exists()
-    return replace(settings, models=(candidate,)) if unlocked and candidate.exists() else settings
+    locks = Locks(settings)
+    unlocked = not settings.models and not any(path.exists() for path in locks.paths)
+    return replace(settings, models=(locks.candidate,)) if unlocked and locks.candidate.exists() else settings
 
 
 def _status(found: Sequence[Checklist]) -> int:

@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 from click.core import ParameterSource
 
+from pytest_finetune.cli import say
+from pytest_finetune.reports.figures import printable
+from pytest_finetune.secrets import shown
+
 if TYPE_CHECKING:
     from pytest_finetune.workflow.jobs import Jobs, KnownJob
 
@@ -52,7 +56,7 @@ def _jobs(root: Path, endpoint: str | None) -> Iterator[Jobs]:
 
     run = Run(read_settings(root.resolve()), retrain=True)
     try:
-        yield Jobs(run, click.echo, endpoint)
+        yield Jobs(run, say, endpoint)
     finally:
         run.close()
 
@@ -74,10 +78,10 @@ def command(ctx: click.Context, root: Path, endpoint: str | None) -> None:
     with _jobs(root, endpoint) as jobs:
         found = jobs.all()
     if not found:
-        click.echo("There are no jobs. The command that begins one: pytest-finetune train")
+        say("There are no jobs. The command that begins one: pytest-finetune train")
     for job in found:
         for line in _told(job):
-            click.echo(line)
+            say(printable(line))
 
 
 @command.command()
@@ -89,9 +93,9 @@ def watch(job: str, root: Path, endpoint: str | None) -> None:
         try:
             known = jobs.watch(job)
         except KeyboardInterrupt:
-            click.echo(f"Job {job} goes on; come back with: pytest-finetune jobs watch {job}")
+            say(f"Job {job} goes on; come back with: pytest-finetune jobs watch {job}")
             raise
-    click.echo(f"It made {known.model}.")
+    say(f"It made {known.model}.")
     _say_comeback(known)
 
 
@@ -102,7 +106,7 @@ def resume(job: str, root: Path, endpoint: str | None) -> None:
     """Let a paused job go on."""
     with _jobs(root, endpoint) as jobs:
         known = jobs.resume(job)
-    click.echo(f"Job {job} goes on ({known.status}).")
+    say(f"Job {job} goes on ({known.status}).")
     _say_comeback(known)
 
 
@@ -114,11 +118,11 @@ def cancel(job: str, root: Path, endpoint: str | None, yes: bool) -> None:
     """Cancel a job. What it has learnt is lost, and what it has cost is owed."""
 
     def confirm(known: KnownJob) -> bool:
-        return yes or click.confirm(f"Cancel job {job} on {known.endpoint} ({known.said or known.status})?")
+        return yes or click.confirm(shown(f"Cancel job {job} on {known.endpoint} ({known.said or known.status})?"))
 
     with _jobs(root, endpoint) as jobs:
         known = jobs.cancel(job, confirm)
-    click.echo(f"Job {job}: {known.status}.")
+    say(f"Job {job}: {known.status}.")
 
 
 @command.command()
@@ -132,11 +136,11 @@ def forget(job: str, root: Path, endpoint: str | None, yes: bool) -> None:
     """
     question = f"Give up {job}, so that the next build pays for a new job?"
     if not (yes or click.confirm(question)):
-        click.echo("Nothing is forgotten.")
+        say("Nothing is forgotten.")
         return
     with _jobs(root, endpoint) as jobs:
         known = jobs.forget(job)
-    click.echo(f"{job} is not taken up again.")
+    say(f"{job} is not taken up again.")
     _say_comeback(known, "Start anew with")
 
 
@@ -156,4 +160,4 @@ def _told(job: KnownJob) -> Iterator[str]:
 
 def _say_comeback(job: KnownJob, words: str = "Take it up with") -> None:
     if job.comeback:
-        click.echo(f"{words}: {job.comeback}")
+        say(f"{words}: {job.comeback}")

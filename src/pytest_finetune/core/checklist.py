@@ -215,7 +215,7 @@ def _metric(facts: Facts, _: Limits) -> _Found:
 def _prompts(facts: Facts, _: Limits) -> _Found:
     if facts.prompts is None:
         evidence = f"no score of the prompt-optimized program is recorded{facts.trouble and f' ({facts.trouble})'}"
-        step = f"see what the task's optimizer reaches: pytest-finetune train {facts.task} builds its prompts first"
+        step = f"build its prompts, and no model: pytest-finetune train {facts.task} --prompts-only"
         return State.UNKNOWN, evidence, "", step
     return State.OK, _scored("prompt_optimized", facts.prompts), "", ""
 

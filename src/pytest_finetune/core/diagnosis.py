@@ -1,11 +1,11 @@
 """What a fine-tuned model suffers from, by its scores, its losses and its rows; and what the field does about it.
 
-The signs and the order of the remedies are those of the usual guides (OpenAI, "Fine-tuning best practices": iterate
-on data quality, then on data quantity, then on hyperparameters; DSPy, "BootstrapFinetune" and "BetterTogether").
-A difference counts where it is larger than chance makes it at one-sided 5 %, and than `SMALL` or `WIDE`. For a mean m
-of scores in [0, 1], the variance of a score is at most m (1 - m) (Bhatia and Davis, A Better Bound on the Variance,
-American Mathematical Monthly 107, 2000); the two means are taken as independent, which overstates chance where they
-are of the same rows.
+The order of the remedies follows OpenAI's guide "Fine-tuning best practices" (iterate on data quality, then on
+data quantity, then on hyperparameters); which sign calls for which of them, and the thresholds, are our choice. A
+difference counts where it is larger than chance makes it at one-sided 5 %, and than `SMALL` or `WIDE`. For a mean m
+of scores in [0, 1], the variance of a score is at most m (1 - m), since x² <= x (Bhatia and Davis, A Better Bound on
+the Variance, American Mathematical Monthly 107(4), 2000, 353-357, have the general form); the two means are taken as
+independent, which overstates chance where they are of the same rows.
 """
 
 from __future__ import annotations

@@ -145,11 +145,15 @@ class Training:
         tokens: That are trained on, over all epochs; ``None``: they cannot be known.
         cost: US dollars; ``None``: they, or the price, are unknown.
         measured: The last job took as many; else they are an estimate.
+        asked: Rows that the model is asked about for its diagnosis, at most.
+        asking: US dollars that this costs; ``None``: the price is unknown.
     """
 
     tokens: int | None = None
     cost: float | None = None
     measured: bool = False
+    asked: int = 0
+    asking: float | None = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 MILLION = 1_000_000
+_BYTES = 4  # of a token
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,22 @@ def price_of(model: str, prices: Prices) -> Price | None:
         if fitting:
             return known[max(fitting, key=len)]
     return None
+
+
+def price_of_all(models: Iterable[str], prices: Prices) -> Price | None:
+    """The price that models have in common; None where one has none, or they differ: tokens are counted together."""
+    found = {price_of(model, prices) for model in models}
+    return found.pop() if len(found) == 1 else None
+
+
+def tokens_in(text: str) -> float:
+    """About how many tokens a text has: one for four bytes.
+
+    The rule of thumb for English text is four characters. Held against o200k_base, bytes do as well there (DSPy's
+    prompts have 3 % more tokens than that), and do better for other scripts, which have a token for two or three
+    bytes of every character (Chinese 13 % fewer than that). Numbers and JSON have up to twice as many.
+    """
+    return len(text.encode(errors="surrogatepass")) / _BYTES
 
 
 def _names(model: str) -> set[str]:

@@ -13,8 +13,8 @@ class Limits:
     Attributes:
         rows: Training rows that are advised (the skill named above: with fewer, fine-tuning usually overfits).
         better_rows: What is better still, the double.
-        floor: Training rows below which it cannot work (OpenAI's guide "Fine-tuning best practices", on the amount of
-            data: improvements show from 50 to 100 examples on).
+        floor: Training rows below which it cannot work (OpenAI's guide "Supervised fine-tuning", on the right number
+            of examples: improvements show from 50 to 100 on).
         score: What the prompt-optimized program should score (the skill named above).
         traces: Answers of the program that should survive the metric, where it is they that are trained on. A rule
             of thumb from practice, with no published study behind it.

@@ -20,6 +20,9 @@ def more_rows(task: Task, judged: Sequence[Run] = ()) -> str:
         task: What it has not tried yet is offered.
         judged: What was asked, for how many rows a lower threshold would keep.
     """
+    if task.recipe == "dpo":
+        teacher = "a stronger teacher" if task.teacher else "a teacher, whose answers differ more (teacher='MODEL')"
+        return f"{teacher}; or a metric that tells more answers apart; or more training rows"
     gold = [] if task.recipe == "labels" else ["gold labels, where the data have them (recipe='labels')"]
     return "; or ".join([_teacher(task), _lenient(task, judged), *gold])
 

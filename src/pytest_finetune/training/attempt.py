@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pytest_finetune.endpoints import SANDBOX
 from pytest_finetune.errors import TrainingError
+from pytest_finetune.secrets import redacted
 from pytest_finetune.training import journal as states
+from pytest_finetune.training.deposit import Deposit
 from pytest_finetune.training.refusals import ended_badly, lost, model_gone, refused, said, unknown_job
 from pytest_finetune.training.remote import KEY, Checkpoint, Remote, losses
 from pytest_finetune.training.request import JobFacts, JobRequest, file_name
@@ -33,6 +35,7 @@ class Attempt:
         self.remote = remote
         self.request = request
         self.key = request.key(runner.endpoint)
+        self.deposit = Deposit(runner.budget, request, runner.endpoint.name, runner.comeback)
 
     def open(self) -> FineTuningJob | None:
         """The job that an earlier run, or another machine, has created."""
@@ -58,7 +61,8 @@ class Attempt:
         except openai.APIStatusError as error:
             if not self._known().get(states.UNANSWERED):
                 self._write(states.REFUSED, reason=said(error))
-            raise refused(error, model, self.endpoint.name, self.runner.comeback) from error
+                self.deposit.give_back()
+            raise refused(error, self.request, self.endpoint.name, self.runner.comeback) from error
         self._write(states.CREATED, job=job.id)
         self.runner.report(f"Job {job.id} is created.")
         return job
@@ -88,8 +92,9 @@ class Attempt:
 
     def facts(self, job: FineTuningJob) -> JobFacts:
         """What is known of a job that succeeded."""
-        if not job.fine_tuned_model:
+        if not job.fine_tuned_model or not job.fine_tuned_model.isprintable():
             raise TrainingError(f"job {job.id} on endpoint {self.endpoint.name!r} succeeded but names no model")
+        self.deposit.settle(job.trained_tokens)
         checkpoints = self.remote.checkpoints(job.id)
         return JobFacts(
             id=job.id,
@@ -162,6 +167,7 @@ class Attempt:
             copies = self.remote.copies(name, len(content))
             if copies or (copies is None and known):
                 return copies[0] if copies else str(known)
+            self.deposit.make()  # no job has a file that is not there
             self._write(states.UPLOADING, file=name)
             made = self.remote.client.files.create(file=(name, content), purpose="fine-tune").id
             oldest = (self.remote.copies(name, len(content)) or [made])[0]
@@ -186,6 +192,7 @@ class Attempt:
         same = _oldest(self._alive(job for job in jobs or () if self._is_same(job, files)))
         if same is not None:
             return same
+        self.deposit.make()
         self._write(states.CREATING, **files, **{states.UNANSWERED: True})
         try:
             return self._create(files)
@@ -264,8 +271,8 @@ class Attempt:
     def _keep_events(self, job_id: str) -> list[FineTuningJobEvent]:
         events = self.remote.events(job_id)
         lines = "".join(event.model_dump_json() + "\n" for event in events)
-        path = self.runner.journal.path.with_name(f"{job_id}.events.jsonl")
-        path.write_text(lines, encoding="utf-8")
+        path = self.runner.journal.beside(job_id, ".events.jsonl")
+        path.write_text(redacted(lines), encoding="utf-8")
         return events
 
     def _chosen(self, job_id: str, model: str, checkpoints: tuple[Checkpoint, ...]) -> str:

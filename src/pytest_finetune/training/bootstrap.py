@@ -9,19 +9,27 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_finetune.errors import TrainingError
 from pytest_finetune.programs import predictors
+from pytest_finetune.training.request import PREDICTOR
 from pytest_finetune.training.rows import Call
 from pytest_finetune.training.runs import Run, failure_note, judge, quiet, run_program
+from pytest_finetune.training.steady import Pending
 
 if TYPE_CHECKING:
     import dspy
 
     from pytest_finetune.metrics import Metric
 
+EVERY = ""
+"""In a mapping by predictor, it stands for all of them."""
+
 Recording = Sequence[Sequence[Call]]
 """For each row of the data that is trained on, the calls of its predictors."""
 
-Collect = Callable[["dspy.Module", "dspy.Module", Sequence["dspy.Example"]], Sequence[Mapping[str, Any]]]
-"""Takes the student, the teacher and the examples, and gives rows of a training file."""
+Rows = Mapping[str, Sequence[Mapping[str, Any]]]
+"""The rows of each job, by the predictor that its model is for; `EVERY`: for all predictors."""
+
+Collect = Callable[["dspy.Module", "dspy.Module", Sequence["dspy.Example"]], Rows]
+"""Takes the student, the teacher and the examples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +88,7 @@ def collect(
     judged = tuple(judge(run, metric) for run in runs)
     names = {id(predictor): name for name, predictor in predictors(program).items()}
     return Collected(
-        tuple(_calls(run, names) for run in judged if run.accepted),
+        tuple(calls_of(run, names) for run in judged if run.accepted),
         count_kept(labels, [run.accepted for run in judged]),
         failure_note(judged, "training"),
         judged,
@@ -94,7 +102,8 @@ def count_kept(labels: Sequence[str], accepted: Sequence[bool]) -> dict[str, tup
     return {label: (kept[label], total[label]) for label in sorted(total)}
 
 
-def _calls(run: Run, names: Mapping[int, str]) -> list[Call]:
+def calls_of(run: Run, names: Mapping[int, str]) -> list[Call]:
+    """What the predictors of a program did in a run, by the names that these have by their ``id``."""
     unknown = [call[0] for call in run.trace if id(call[0]) not in names]
     if unknown:
         raise TrainingError(
@@ -104,45 +113,40 @@ def _calls(run: Run, names: Mapping[int, str]) -> list[Call]:
     return [(names[id(predictor)], dict(inputs), dict(outputs)) for predictor, inputs, outputs in run.trace]
 
 
-def bootstrap_finetune(collect_rows: Collect, concurrency: int) -> Any:
+def bootstrap_finetune(collect_rows: Collect) -> Any:
     """Give a ``dspy.BootstrapFinetune`` that trains on rows which were collected, checked and written by us.
 
-    What DSPy's own does badly is done before it starts: the teacher is run by us, so that one failing row does not
-    end everything, and ``Metric.accepts`` decides instead of any score but 0. DSPy then meets a teacher that says
-    the rows by heart. Rows carry the served program's instructions and no demonstrations, calls are assigned to
-    predictors by name, and all predictors share one fine-tuned model.
+    DSPy's own dies of one failing row, trains on any score but 0 and on the teacher's instructions, and takes the
+    place of a call in the trace for the predictor that made it.
 
     Args:
         collect_rows: Collects and writes them; without a teacher, it is given the student as one.
-        concurrency: Threads.
     """
     import dspy
-
-    class RowWriter(dspy.ChatAdapter):  # type: ignore[misc]  # dspy ships no types
-        def format_finetune_data(self, signature: Any, demos: Any, inputs: Any, outputs: Any) -> Any:  # noqa: ARG002
-            return inputs["row"]
+    from dspy.clients.utils_finetune import TrainDataFormat
 
     class CheckedFinetune(dspy.BootstrapFinetune):  # type: ignore[misc]  # dspy ships no types
         def compile(self, student: Any, trainset: Any, teacher: Any = None, valset: Any = None) -> Any:  # noqa: ARG002
-            rows = collect_rows(student, teacher or student, trainset)
-            examples = [dspy.Example(row=row).with_inputs("row") for row in rows]
+            rows, parts = collect_rows(student, teacher or student, trainset), predictors(student)
+            jobs = {}
             with quiet():
-                tuned = super().compile(student, trainset=examples, teacher=_by_heart(student))
-            tuned._compiled = False  # noqa: SLF001  # or its predictors are hidden from what comes next
-            return tuned
+                for name, part in rows.items():
+                    lm = student.get_lm() if name == EVERY else parts[name].lm
+                    jobs[name] = lm.finetune(part, TrainDataFormat.CHAT, {PREDICTOR: name})
+                tuned = dict(zip(jobs, _ended([job.result() for job in jobs.values()]), strict=True))
+            for name, part in parts.items():
+                part.lm, part.demos = tuned[EVERY if EVERY in tuned else name], []
+            return student
 
-    return CheckedFinetune(adapter=RowWriter(), exclude_demos=True, num_threads=concurrency)
+    return CheckedFinetune()
 
 
-def _by_heart(student: dspy.Module) -> dspy.Module:
-    import dspy
-
-    teacher = student.deepcopy()
-    predictor = teacher.predictors()[0]
-
-    def forward(row: Mapping[str, Any]) -> dspy.Prediction:
-        dspy.settings.trace.append((predictor, {"row": row}, {}))
-        return dspy.Prediction(row=row)
-
-    teacher.forward = forward
-    return teacher
+def _ended(results: Sequence[Any]) -> Sequence[Any]:
+    """The LMs that came of jobs, which give their errors as results; a failed one says more than one that goes on."""
+    errors = [result for result in results if isinstance(result, Exception)]
+    for error in errors:
+        if not isinstance(error, Pending):
+            raise error
+    if errors:
+        raise Pending("\n".join(map(str, errors)))
+    return results

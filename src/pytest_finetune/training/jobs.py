@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from filelock import FileLock
 
+from pytest_finetune.calls import Budget, Line
 from pytest_finetune.endpoints import Endpoint
 from pytest_finetune.training.attempt import ENDED, Attempt
 from pytest_finetune.training.journal import Journal
@@ -26,7 +27,7 @@ class JobRunner:
     Threads may share a runner.
 
     Args:
-        endpoint: Where the jobs run.
+        endpoint: Where the jobs run; a `Line` of a run with a cap keeps jobs under it.
         journal: Shared by all jobs of a project; training files are kept beside it.
         report: Is given ready sentences.
         comeback: The command that takes the work up again, for messages.
@@ -47,6 +48,7 @@ class JobRunner:
         self.report = report
         self.comeback = comeback
         self.patience = patience or Patience()
+        self.budget = endpoint.calling.budget if isinstance(endpoint, Line) else Budget()
         self.following: str | None = None
 
     def run(self, request: JobRequest) -> JobFacts:
@@ -54,7 +56,8 @@ class JobRunner:
 
         Raises:
             Pending: If the job goes on, and ``patience`` is not ``to_the_end``.
-            TrainingError: If the endpoint refused the job, or it failed, or was cancelled.
+            UsageError: If a cap is set, and the price of training is unknown.
+            TrainingError: If the endpoint refused the job, it would pass the cap, or it failed, or was cancelled.
             EndpointError: If the endpoint was away for too long, or refused a request; the job goes on.
             Interrupted: If ``leave`` was called; the job goes on.
         """

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_finetune.errors import FinetuneError, TrainingError, UsageError
 from pytest_finetune.programs import dump_state, load_state
-from pytest_finetune.training.building import Build, Finetuned, models_of
+from pytest_finetune.training.building import Build, Finetuned
 from pytest_finetune.training.optimizers import taken
 from pytest_finetune.training.runs import LostCalls, quiet
 
@@ -27,8 +27,8 @@ def own_recipe(build: Build, program: dspy.Module, teacher: dspy.Module | None) 
         teacher: The teacher's program, where the task has a teacher.
 
     Raises:
-        TrainingError: If it fails, or what it gives is not the task's program with one model that it has tuned, or
-            that program is asked in other words than were trained on.
+        TrainingError: If it fails, or what it gives is not the task's program with models that it has tuned, or
+            one of them is asked in other words than it was trained on.
     """
     import dspy
 
@@ -67,9 +67,3 @@ def _check(program: dspy.Module, found: Any, name: str) -> None:
         load_state(program, dump_state(found))
     except (FinetuneError, UsageError) as error:
         raise TrainingError(f"the recipe {name} gave another program than the task's: {error}") from error
-    models = models_of(found)
-    if len(models) > 1:
-        raise TrainingError(
-            f"the recipe {name} gave a program of {len(models)} models ({', '.join(models)}): a stage is pinned with "
-            "one. Next: train all predictors together (dspy.BootstrapFinetune(multitask=True))"
-        )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_finetune.endpoints import Endpoint
 from pytest_finetune.errors import UsageError
-from pytest_finetune.programs import attach
+from pytest_finetune.programs import attach, predictors
 from pytest_finetune.training.bootstrap import bootstrap_finetune
 from pytest_finetune.training.building import SUFFIX, Build, Finetuned
 from pytest_finetune.training.jobs import JobRunner
@@ -31,9 +31,10 @@ BASELINE = "baseline"
 PROMPT_OPTIMIZED = "prompt_optimized"
 
 _OPTIONS = {
-    "bootstrap": {"source"},
-    "labels": {"source"},
-    "distill": {"source"},
+    "bootstrap": {"source", "multitask"},
+    "labels": {"source", "multitask"},
+    "distill": {"source", "multitask"},
+    "dpo": {"source", "multitask"},
     "better_together": {"strategy"},
 }
 
@@ -56,14 +57,18 @@ def build_finetuned(
     * ``distill``: traces of the teacher's program that the metric accepts.
     * ``labels``: the gold labels. Where a ``dspy.ChainOfThought`` wants a reasoning that the data lack, every row
       holds the same few words (`rows.NO_REASONING`), so that the program is served unchanged.
+    * ``dpo``: pairs of answers to one prompt that the metric tells apart, of the student as it is served, and of the
+      teacher's program, or without a teacher of the prompt-optimized one with its demonstrations; by preference
+      training.
     * ``better_together``: ``dspy.BetterTogether`` with ``strategy`` (default ``"p -> w -> p"``), from the plain
       program: ``p`` is the task's optimizer, ``w`` bootstraps.
     * A function: see `own.own_recipe`.
 
     Rows hold the instructions of the program that is served, and no demonstrations: ``source`` says whose
     instructions these are (default: the prompt-optimized program's; for ``labels`` the plain program's). All
-    predictors share one model. The dev split is the validation file where it holds all the fields that the
-    program gives. With several ``seeds`` there is a model for each, and the best on dev is kept.
+    predictors share one model; with ``multitask=False``, each has its own, trained on the calls that it made. The
+    dev split is the validation file where it holds all the fields that the program, or the predictor, gives. With
+    several ``seeds`` there is a model for each, and the best on dev is kept.
 
     Args:
         task: What is tuned.
@@ -83,9 +88,7 @@ def build_finetuned(
     """
     check_recipe(task, teacher)
     report = aloud(report)
-    runner = JobRunner(
-        endpoint, Journal(journal), report=report, comeback=f"pytest-finetune train {task.id}", patience=patience
-    )
+    runner = JobRunner(endpoint, Journal(journal), report=report, comeback=comeback_of(task), patience=patience)
     try:
         tuned = [
             _built(Build(task, endpoint, runner, report, concurrency, seed), optimized, teacher)
@@ -95,6 +98,11 @@ def build_finetuned(
         report(runner.leave())
         raise
     return best_of(task, tuned, optimized, report=report, concurrency=concurrency) if task.seeds else tuned[0]
+
+
+def comeback_of(task: Task) -> str:
+    """The command that takes the jobs of a task up again; the journal holds it."""
+    return f"pytest-finetune train {task.id}"
 
 
 def _built(build: Build, optimized: Optimized, teacher: dspy.Module | None) -> Finetuned:
@@ -114,8 +122,9 @@ def _trained(build: Build, optimized: Optimized, teacher: dspy.Module | None) ->
     student = attach(program, program.get_lm())
     for predictor in student.predictors():
         predictor.demos = []
-    tuner = bootstrap_finetune(build.labels if task.recipe == "labels" else build.traces, build.concurrency)
-    asked = teacher if task.recipe == "distill" else program
+    rows = {"labels": build.labels, "dpo": build.preferences}.get(str(task.recipe), build.traces)
+    tuner = bootstrap_finetune(rows)
+    asked = teacher if task.recipe in ("distill", "dpo") and teacher is not None else program
     return build.finished(tuner.compile(student, list(task.dataset.train), asked))
 
 
@@ -134,10 +143,29 @@ def check_recipe(task: Task, teacher: dspy.Module | None = None) -> None:
     check_checkpoint(task.hyperparameters)
     if task.recipe == "distill" and teacher is None:
         raise UsageError("the recipe 'distill' needs the teacher's program: teacher='MODEL' in the task")
+    if task.recipe == "dpo" and task.mixed is not None:
+        raise UsageError(
+            "the recipe 'dpo' trains on pairs of answers, which rows of mix= are not: leave one of them out"
+        )
     if task.recipe == "labels":
         gold_calls(task.program(), task.dataset.rows("train")[0], without_reasoning=True)
     if task.recipe == "better_together":
         check_strategy(task)
+    if not task.recipe_options.get("multitask", True):
+        _check_suites(task)
+
+
+def _check_suites(task: Task) -> None:
+    """Of the models of several predictors, none is the one that a suite's own program could ask."""
+    own = predictors(task.program()).keys()
+    for name in task.suites:
+        program = task.held_out(name).program
+        other = [] if program is None else [part for part in predictors(program()) if part not in own]
+        if other:
+            raise UsageError(
+                f"suite {name!r}: its program has a predictor {other[0]!r}, for which multitask=False trains no model"
+                f" (there will be one for each of {', '.join(own)}): name it as one of these, or take multitask=True"
+            )
 
 
 def _check_options(task: Task) -> None:
@@ -153,3 +181,8 @@ def _check_options(task: Task) -> None:
         raise UsageError(f"the recipe {task.recipe!r} has no option {', '.join(sorted(unknown))}: it has {known}")
     if task.recipe_options.get("source", BASELINE) not in (BASELINE, PROMPT_OPTIMIZED):
         raise UsageError(f"source={task.recipe_options['source']!r}: use {BASELINE!r} or {PROMPT_OPTIMIZED!r}")
+    if not isinstance(task.recipe_options.get("multitask", True), bool):
+        raise UsageError(
+            f"multitask={task.recipe_options['multitask']!r}: use True, one model for all predictors, or False, one "
+            "for each"
+        )

@@ -12,15 +12,41 @@ if TYPE_CHECKING:
     import openai
     from openai.types.fine_tuning import FineTuningJob
 
-_REFUSED = {
+    from pytest_finetune.training.request import JobRequest
+
+_ELSEWHERE = "name another endpoint with --ft-endpoint NAME (Azure Foundry, Nebius, sandbox)"
+_NO_MODEL = "name a model that this endpoint can fine-tune as the task's student, then run"
+_CODES = {
     DAILY_LIMIT: (
         "waiting a minute does not help: the limit is per day. What was uploaded is kept; come back tomorrow with"
     ),
     "training_not_available": (
-        "the organization may not train there any more, and no retry will change that: name another endpoint with "
-        "--ft-endpoint NAME (Azure Foundry, Nebius, sandbox), then run"
+        "the organization may not train there any more, and no retry will change that: " + _ELSEWHERE + ", then run"
     ),
-    "model_not_available": "name a model that this endpoint can fine-tune as the task's student, then run",
+    "model_not_available": _NO_MODEL,
+    "model_not_found": _NO_MODEL,
+    "insufficient_quota": "add money to the endpoint's account, then run",
+}
+_STATUSES = {
+    400: "correct what it names, in the task's student, hyperparameters or suffix, or in the data, then run",
+    401: "set the key right, then run",
+    402: "add money to the endpoint's account, then run",
+    403: "ask for the right to fine-tune with this key, or " + _ELSEWHERE + ", then run",
+    404: "see that the endpoint's base_url is right and that it trains models at all, or "
+    + _ELSEWHERE
+    + ", then run",
+    409: "another request is at work on the same thing, which pytest-finetune jobs may show: wait a minute, then run",
+    413: "the endpoint takes no files so large ({size}): train on fewer rows, or on shorter ones, then run",
+    422: "correct what it names, in the task's student, hyperparameters or suffix, or in the data, then run",
+}
+_ON_THE_WAY = {
+    400: "see whether the job is still there with pytest-finetune jobs",
+    401: "set the key right",
+    402: "add money to the endpoint's account",
+    403: "set the key right: this one may not see the job, or its files",
+    404: "see that the key is of the same project, and the base_url the same, as when the job was handed in",
+    409: "wait a minute, since another request is at work on the same job",
+    429: "see the account's limits and its money",
 }
 _ENDED = {
     "invalid_n_examples": "give the task more training rows, or a recipe that keeps more of them, then run",
@@ -30,12 +56,14 @@ _ENDED = {
 _MODERATED = "take the rows that break the endpoint's usage policies out of the training split, then run"
 
 
-def refused(error: openai.APIStatusError, model: str, endpoint: str, comeback: str) -> TrainingError:
+def refused(error: openai.APIStatusError, request: JobRequest, endpoint: str, comeback: str) -> TrainingError:
     """An endpoint's refusal to take a file or a job: nothing was trained, and nothing is owed."""
-    hint = _REFUSED.get(str(error.code), "set that right, then run")
+    unknown = "what that means is in the endpoint's documentation; once it is set right, run"
+    hint = _CODES.get(str(error.code)) or _STATUSES.get(error.status_code, unknown)
+    size = f"{max(map(len, request.files().values())) / 1e6:,.1f} MB"
     return TrainingError(
-        f"endpoint {endpoint!r} refused to fine-tune {model} (HTTP {error.status_code}): "
-        f"{_sentence(said(error))} Next: {hint}: {comeback}"
+        f"endpoint {endpoint!r} refused to fine-tune {request.model} (HTTP {error.status_code}): "
+        f"{_sentence(said(error))} Next: {hint.format(size=size)}: {comeback}"
     )
 
 
@@ -59,7 +87,7 @@ def ended_badly(job: FineTuningJob, endpoint: str, folder: Path, comeback: str) 
 
 def denied(error: openai.APIStatusError, endpoint: str, comeback: str) -> EndpointError:
     """A refusal on the way, such as that of a key which has expired: what was handed in goes on."""
-    hint = "set the key right" if error.status_code in (401, 403) else "set that right"
+    hint = _ON_THE_WAY.get(error.status_code, "see what it means in the endpoint's documentation")
     return EndpointError(
         f"endpoint {endpoint!r} refused a request (HTTP {error.status_code}): {_sentence(said(error))} "
         f"What was handed in goes on. Next: {hint}, then run: {comeback}"
@@ -89,6 +117,20 @@ def lost(endpoint: str, training_file: str, key: str, comeback: str) -> Training
         f"endpoint {endpoint!r} may have created a job (training file {training_file}) and cannot list its jobs: "
         f"look at its console. No second job is started. If there is none: pytest-finetune jobs forget {key}, then "
         f"run: {comeback}"
+    )
+
+
+def too_dear(
+    request: JobRequest, endpoint: str, *, dollars: float, cap: float, spent: float, comeback: str
+) -> TrainingError:
+    """A job that would pass the cap: nothing was sent for it."""
+    fixed = isinstance(request.hyperparameters.get("n_epochs"), int)
+    epochs = f"{request.most_epochs} epochs" + ("" if fixed else ' (the most that "auto" may come to)')
+    return TrainingError(
+        f"a job for {request.model} on endpoint {endpoint!r} would pass the cap: about {request.tokens:,} tokens "
+        f"times {epochs} cost ${dollars:.4f}, and ${spent:.4f} of ${cap:g} are spent or set aside. No job was "
+        "begun, and what was answered is kept. Next: raise the cap (--ft-max-cost; of train: --max-cost), or set "
+        f'fewer epochs (hyperparameters={{"n_epochs": 1}} in the task), then run: {comeback}'
     )
 
 

@@ -10,10 +10,15 @@ from typing import Any, Literal
 from pytest_finetune.core.fingerprint import digest
 from pytest_finetune.endpoints import Endpoint
 from pytest_finetune.errors import UsageError
+from pytest_finetune.training.contents import tokens_of_file
 from pytest_finetune.training.remote import Checkpoint, Loss
+
+_EPOCHS, _SEEN, _MOST_EPOCHS = 3, 100, 25
 
 CHECKPOINT = "checkpoint"
 """Among a task's hyperparameters, it says which of a job's models is taken; it is not sent."""
+PREDICTOR = "predictor"
+"""Among a job's hyperparameters, it says whose rows they are, where each predictor has a job; it is not sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,23 @@ class JobRequest:
         files = [content and hashlib.sha256(content).hexdigest() for content in (self.training, self.validation)]
         settings = [self.method, self.seed, self.suffix, dict(self.hyperparameters), dict(endpoint.extra_body)]
         return digest([endpoint.identity, self.model, files, settings])[:32]
+
+    @property
+    def tokens(self) -> int:
+        """About how many tokens each epoch trains on; see `tokens_of_file`."""
+        return tokens_of_file(self.training)
+
+    @property
+    def most_epochs(self) -> int:
+        """As they are set; else the most that "auto" comes to.
+
+        OpenAI's rule ("Data preparation and analysis for chat model fine-tuning", in its cookbook) is three epochs;
+        under 34 rows as many as make 100 rows, at most 25; over 8,333 rows fewer, which is not counted on here. What
+        other endpoints choose is not published by all of them: under a cap, it is better set.
+        """
+        asked = self.hyperparameters.get("n_epochs")
+        rows = max(1, self.training.count(b"\n"))
+        return asked if isinstance(asked, int) else min(_MOST_EPOCHS, max(_EPOCHS, _SEEN // rows))
 
     def files(self) -> dict[str, bytes]:
         """The files, by the name that the endpoint has for their roles."""

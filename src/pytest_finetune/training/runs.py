@@ -11,6 +11,7 @@ from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING, Any, cast
 
+from pytest_finetune.calls.failures import remedy
 from pytest_finetune.errors import JudgeError, TrainingError, UsageError
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def _run(program: dspy.Module, example: dspy.Example, adapter: dspy.Adapter) -> 
             if of_the_endpoint(error):
                 raise TrainingError(
                     f"the endpoint failed while a row was asked, after retries ({type(error).__name__}: {error}). "
-                    "Nothing is trained on a part of the rows: see that the endpoint answers, then run again"
+                    f"Nothing is trained on a part of the rows. Next: {remedy(error)}, then run again"
                 ) from error
             return Run(example, None, failure=f"{type(error).__name__}: {error}")
 
@@ -106,7 +107,8 @@ def of_the_endpoint(error: BaseException) -> bool:
     from dspy.utils import exceptions as dspy_errors
 
     if isinstance(error, dspy_errors.LMInvalidRequestError):
-        return isinstance(error, dspy_errors.LMUnsupportedModelError)
+        unknown = isinstance(error, dspy_errors.LMUnsupportedModelError)
+        return unknown or getattr(error, "status", None) == 404  # also in other words than OpenAI's
     return isinstance(error, dspy_errors.LMError)
 
 

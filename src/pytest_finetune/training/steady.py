@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from pytest_finetune.errors import EndpointError, TrainingError
@@ -34,17 +37,40 @@ def passing(error: Exception) -> bool:
     return isinstance(error, openai.APIConnectionError | openai.InternalServerError)
 
 
+def asked_wait(error: Exception) -> float | None:
+    """Seconds after which an endpoint asks to be tried again, in the header ``Retry-After`` of its answer.
+
+    Returns:
+        None where it asks for nothing, or in a form that is neither of the two of RFC 9110, section 10.2.3 (seconds,
+        with or without a fraction, and a date).
+    """
+    response = getattr(error, "response", None)
+    told = None if response is None else response.headers.get("retry-after")
+    if told is None:
+        return None
+    try:
+        seconds = float(told)
+    except ValueError:
+        try:
+            then = parsedate_to_datetime(told)
+        except ValueError:
+            return None
+        seconds = (then.astimezone(timezone.utc) - datetime.now(timezone.utc)).total_seconds()
+    return seconds if math.isfinite(seconds) and seconds > 0 else None
+
+
 @dataclass
 class Patience:
     """How long one waits between requests, and for how long an endpoint may be away.
 
     Attributes:
         first: Seconds before the first repetition; each later wait is ``growth`` times as long.
-        longest: Seconds that no wait exceeds.
+        longest: Seconds that no wait exceeds, unless the endpoint asks for a longer one.
         growth: See ``first``.
         outage: Seconds without any answer after which one gives up.
         settling: Seconds after which a request whose answer was lost shows in the endpoint's lists.
         answer: Seconds for one request, an upload included.
+        asked: Seconds that are waited at most because an endpoint asks for it; see `asked_wait`.
         to_the_end: A job is followed until it ends; else it is handed in, and taken up by a later run.
         stop: Set from another thread, it ends every wait.
     """
@@ -55,6 +81,7 @@ class Patience:
     outage: float = 24 * 3600.0
     settling: float = 5.0
     answer: float = 120.0
+    asked: float = 600.0
     to_the_end: bool = True
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -67,8 +94,7 @@ class Patience:
         pause = self.first
         while True:
             yield
-            if self.stop.wait(pause):
-                raise Interrupted
+            self._rest(pause)
             pause = min(self.longest, pause * self.growth)
 
     def settle(self) -> None:
@@ -77,7 +103,10 @@ class Patience:
         Raises:
             Interrupted: When ``stop`` is set.
         """
-        if self.stop.wait(self.settling):
+        self._rest(self.settling)
+
+    def _rest(self, seconds: float) -> None:
+        if self.stop.wait(seconds):
             raise Interrupted
 
     def ask(self, request: Callable[[], Answer], endpoint: str, report: Report) -> Answer:
@@ -108,6 +137,7 @@ class Patience:
                 if not away:
                     report(f"Endpoint {endpoint!r} does not answer ({error}); trying again until it does.")
                 away = True
+                self._rest(min(asked_wait(error) or 0.0, self.asked))
             else:
                 if away:
                     report(f"Endpoint {endpoint!r} answers again.")

@@ -43,7 +43,7 @@ def better_together(build: Build) -> Finetuned:
     lost, failures, strategy = LostCalls("better_together"), list[Exception](), _strategy(build.task)
     adviser = build.endpoint.lm(task.teacher) if task.teacher else student.get_lm()
     search = Search.of(task, adviser, build.concurrency)
-    weights = bootstrap_finetune(build.traces, build.concurrency)
+    weights = bootstrap_finetune(build.traces)
     together = dspy.BetterTogether(
         metric=for_dspy(task.scorer, lost),
         p=_step(search.compile, failures),

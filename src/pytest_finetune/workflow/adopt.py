@@ -15,13 +15,15 @@ from pytest_finetune import programs
 from pytest_finetune.endpoints import SANDBOX, Endpoint
 from pytest_finetune.errors import EndpointError, LockError, TrainingError, UsageError
 from pytest_finetune.lock.file import read_lock
-from pytest_finetune.lock.model import ArtifactRefs, Entry, Job, Lock
+from pytest_finetune.lock.model import Entry, Lock
+from pytest_finetune.lock.tuned import Job
 from pytest_finetune.task import BASELINE, FINETUNED, Task
 from pytest_finetune.training.remote import Remote
 from pytest_finetune.training.steady import Patience
-from pytest_finetune.workflow.build import BUILDING
 from pytest_finetune.workflow.facts import facts_of
+from pytest_finetune.workflow.jobs import BUILDING
 from pytest_finetune.workflow.run import Run
+from pytest_finetune.workflow.stages import kept_files
 
 if TYPE_CHECKING:
     import dspy
@@ -82,7 +84,7 @@ def adopt(
         training = _training(remote, job, training_file)
     refs = {
         "training_rows": _count(training, training_file),
-        "training": run.artifacts.put_bytes("training", training),
+        "training": run.artifacts(name).put_bytes("training", training),
     }
     made = {"served_as": served_as, "job": job and _facts(job), "env": {"adopted": found_as}}
     run.settings.folder.mkdir(parents=True, exist_ok=True)
@@ -102,7 +104,7 @@ def _write(
     entry = entry.model_copy(update={**made, "artifacts": entry.artifacts.model_copy(update=dict(refs))})
     known = {one.stage for one in lock.models if one.task == task.id}
     baseline = [] if BASELINE in known else [_entry(run, task, endpoint, BASELINE, task.program(), task.student)]
-    run.keep_candidate(lock.with_entries([*baseline, entry]))
+    run.locks.keep_candidate(lock.with_entries([*baseline, entry]))
     return Adopted(entry, tuple(sorted({*known, BASELINE, FINETUNED})))
 
 
@@ -173,7 +175,7 @@ def _count(training: bytes, given: Path | None) -> int:
     for number, line in enumerate(lines, 1):
         try:
             held = isinstance(json.loads(line), dict)
-        except ValueError:
+        except (ValueError, RecursionError):
             held = False
         if not held:
             raise UsageError(
@@ -198,7 +200,7 @@ def _program(run: Run, task: Task, lock: Lock) -> dspy.Module:
     for entry in lock.models:
         if (entry.task, entry.stage) == (task.id, FINETUNED):
             try:
-                return programs.load_state(task.program(), run.artifacts.get_json(entry.artifacts.program))
+                return programs.load_state(task.program(), run.artifacts(task.id).get_json(entry.artifacts.program))
             except LockError:
                 break
     return task.program()
@@ -207,8 +209,7 @@ def _program(run: Run, task: Task, lock: Lock) -> dspy.Module:
 def _entry(run: Run, task: Task, endpoint: Endpoint, stage: str, program: dspy.Module, model: str) -> Entry:
     state = programs.dump_state(program)
     facts = facts_of(task, stage, programs.load_state(task.program(), state), endpoint)
-    refs = ArtifactRefs(program=run.artifacts.put_json("program", state))
-    return Entry(**facts.model_dump(), model=model, artifacts=refs)
+    return Entry(**facts.model_dump(), model=model, artifacts=kept_files(run.artifacts(task.id), task, state))
 
 
 def _facts(job: FineTuningJob) -> Job:
@@ -221,6 +222,7 @@ def _facts(job: FineTuningJob) -> Job:
         finished_at=_moment(job.finished_at),
         training_file=job.training_file,
         trained_tokens=job.trained_tokens,
+        seed=job.seed,
         hyperparameters=resolved.model_dump(exclude_none=True) if resolved else {},
     )
 

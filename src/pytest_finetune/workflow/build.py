@@ -7,7 +7,7 @@ import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -16,9 +16,11 @@ from pytest_finetune.calls import Stopped
 from pytest_finetune.core.diagnosis import diagnose
 from pytest_finetune.endpoints import Endpoint
 from pytest_finetune.errors import TrainingError, UsageError
-from pytest_finetune.lock.model import ArtifactRefs, Entry, Job
+from pytest_finetune.lock.model import Entry
+from pytest_finetune.lock.tuned import Job, Tuned
 from pytest_finetune.reports.diagnosis import diagnosis
 from pytest_finetune.task import BASELINE, FINETUNED, PROMPT_OPTIMIZED, TEACHER, Task
+from pytest_finetune.training.bootstrap import EVERY
 from pytest_finetune.training.building import Finetuned
 from pytest_finetune.training.checkpoints import Checkpoints
 from pytest_finetune.training.fit import observe
@@ -26,19 +28,25 @@ from pytest_finetune.training.jobs import JobFacts
 from pytest_finetune.training.optimizers import Optimized, build_prompt_optimized, check_optimizer
 from pytest_finetune.training.recipes import build_finetuned, check_recipe
 from pytest_finetune.training.steady import Patience, Pending
-from pytest_finetune.workflow.check import preflight
 from pytest_finetune.workflow.facts import facts_of
+from pytest_finetune.workflow.jobs import BUILDING, JOURNAL
 from pytest_finetune.workflow.lines import TRAINING
+from pytest_finetune.workflow.preflight import check_training_price, preflight
 from pytest_finetune.workflow.run import Run
+from pytest_finetune.workflow.stages import kept_files
 
 if TYPE_CHECKING:
     import dspy
 
-JOURNAL = "jobs.jsonl"
-BUILDING = "building.lock"
 
-
-def build_candidate(run: Run, tasks: Sequence[str], *, report: Callable[[str], None], wait: bool = True) -> None:
+def build_candidate(
+    run: Run,
+    tasks: Sequence[str],
+    *,
+    report: Callable[[str], None],
+    wait: bool = True,
+    prompts_only: bool = False,
+) -> None:
     """Build every stage of these tasks, and write them as the candidate.
 
     All tasks are checked before the first call. What was paid for is kept: an interrupted run goes on with its
@@ -49,6 +57,7 @@ def build_candidate(run: Run, tasks: Sequence[str], *, report: Callable[[str], N
         tasks: Their names.
         report: Is given sentences on what is happening.
         wait: Follow jobs to their end; else they are handed in, and a later run takes them up.
+        prompts_only: Train no model: build the other stages, which a later build takes up.
 
     Raises:
         UsageError: If a task cannot work; nothing was spent.
@@ -57,31 +66,36 @@ def build_candidate(run: Run, tasks: Sequence[str], *, report: Callable[[str], N
     """
     for name in tasks:
         check_task(run, name)
-    preflight(run, tasks, report)
+    if not prompts_only:
+        preflight(run, tasks, report)
+        for name in tasks:
+            check_training_price(run, run.tasks[name], report)
     run.settings.folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(run.settings.folder / BUILDING, timeout=0):
             try:
-                entries = _entries(run, tasks, report, Patience(to_the_end=wait))
+                entries = _entries(run, tasks, report, Patience(to_the_end=wait), prompts_only)
             except Stopped as stop:  # over the budget, or by another thread that was
                 raise TrainingError(
                     f"not built: {str(stop) or 'the cap was reached'}. What was answered is kept: run the same"
                     " command again with a higher --ft-max-cost"
                 ) from None
-            run.keep_candidate(run.accepted.with_entries(entries))
+            run.locks.keep_candidate(run.accepted.with_entries(entries))
     except Timeout:
         raise TrainingError(
             f"another run is building models in {run.settings.folder}: wait for it, or stop it"
         ) from None
 
 
-def _entries(run: Run, tasks: Sequence[str], report: Callable[[str], None], patience: Patience) -> list[Entry]:
+def _entries(
+    run: Run, tasks: Sequence[str], report: Callable[[str], None], patience: Patience, prompts_only: bool
+) -> list[Entry]:
     """The entries of all stages; a task whose job goes on does not keep the others from handing in theirs."""
     entries: list[Entry] = []
     pending: list[str] = []
     for name in tasks:
         try:
-            entries += _Build(run, run.tasks[name], report, patience).entries()
+            entries += _Build(run, run.tasks[name], report, patience, prompts_only).entries()
         except Pending as one:
             pending.append(f"{name}: {one}")
     if pending:
@@ -104,12 +118,25 @@ def check_task(run: Run, name: str) -> None:
     literals = {name: values for name, values in programs.literals_of(program).items() if name in held}
     task.dataset.check(fields=[name for name in programs.output_fields(program) if name in held], literals=literals)
     check_recipe(task, program if task.teacher else None)
+    _check_deployment(task, endpoint)
     check_optimizer(task.optimizer, task.optimizer_options)
     for stage in task.stages:
         try:
             facts_of(task, stage, program, endpoint)  # what the lock could not hold must not be paid for
         except UsageError as error:
             raise UsageError(f"task {name!r}, stage {stage!r}: {error}") from None
+
+
+def _check_deployment(task: Task, endpoint: Endpoint) -> None:
+    """Refuse what asks a model as soon as it is trained, where it is deployed only after its stage is built."""
+    if endpoint.serving.deploy is None and endpoint.serving.probe is None:
+        return
+    asks = "several seeds" if task.seeds else str(task.recipe)
+    if task.seeds or task.recipe == "better_together":
+        raise UsageError(
+            f"task {task.id!r}: {asks} would ask each model as soon as it is trained, and endpoint {endpoint.name!r}"
+            " serves a model only once it is deployed (deploy, probe): set one seed, or another recipe"
+        )
 
 
 @dataclass
@@ -120,6 +147,7 @@ class _Build:
     task: Task
     report: Callable[[str], None]
     patience: Patience
+    prompts_only: bool
 
     def entries(self) -> Iterator[Entry]:
         """The entries of every stage."""
@@ -139,6 +167,12 @@ class _Build:
             checkpoints=Checkpoints(settings.folder, endpoint),
         )
         teacher = None if strong is None else self._teacher(strong, endpoint)
+        yield self._entry(BASELINE, task.student, task.program(), endpoint)
+        yield self._entry(PROMPT_OPTIMIZED, task.student, optimized.program, endpoint)
+        if teacher is not None and task.teacher is not None:
+            yield self._entry(TEACHER, task.teacher, teacher, endpoint)
+        if self.prompts_only:
+            return
         tuned = build_finetuned(
             task,
             endpoint,
@@ -149,26 +183,38 @@ class _Build:
             teacher=teacher,
             patience=self.patience,
         )
-        self._diagnose(tuned, optimized, Checkpoints(settings.folder, endpoint))
-        yield self._entry(BASELINE, task.student, task.program(), endpoint)
-        yield self._entry(PROMPT_OPTIMIZED, task.student, optimized.program, endpoint)
-        if teacher is not None and task.teacher is not None:
-            yield self._entry(TEACHER, task.teacher, teacher, endpoint)
-        entry = self._entry(FINETUNED, tuned.model, tuned.program, endpoint)
-        training = self.run.artifacts.put_bytes("training", tuned.training_file)
-        artifacts = entry.artifacts.model_copy(
-            update={"training": training, "training_rows": tuned.training_file.count(b"\n")}
-        )
-        yield entry.model_copy(update={"artifacts": artifacts, "job": _job(tuned.job)})
+        self._diagnose(tuned, optimized, endpoint)
+        yield self._tuned(tuned, self._entry(FINETUNED, tuned.model, tuned.program, endpoint))
 
-    def _diagnose(self, tuned: Finetuned, optimized: Optimized, checkpoints: Checkpoints) -> None:
+    def _tuned(self, tuned: Finetuned, entry: Entry) -> Entry:
+        """The entry with its models, their jobs, and what they were trained on."""
+        artifacts = self.run.artifacts(self.task.id)
+        files = {name: one.training_file for name, one in tuned.models.items()}
+        refs = {name: artifacts.put_bytes("training", content) for name, content in files.items()}
+        parts = {name: Tuned(model=one.model, job=_job(one.job)) for name, one in tuned.models.items()}
+        rows = sum(content.count(b"\n") for content in set(files.values()))
+        made: dict[str, Any] = {"predictors": parts}
+        held: dict[str, Any] = {"predictors": refs}
+        if EVERY in parts:
+            made, held = {"job": parts[EVERY].job}, {"training": refs[EVERY]}
+        kept = entry.artifacts.model_copy(update={**held, "training_rows": rows})
+        return entry.model_copy(update={**made, "artifacts": kept})
+
+    def _diagnose(self, tuned: Finetuned, optimized: Optimized, endpoint: Endpoint) -> None:
+        settings, deployments = self.run.settings, self.run.connections.deployments
+
+        def serve() -> None:
+            for trained in tuned.models.values():
+                deployments.serve(endpoint, trained.model, trained.model)
+
         observed = observe(
             self.task,
             tuned,
             optimized,
-            checkpoints=checkpoints,
+            checkpoints=Checkpoints(settings.folder, endpoint),
             report=self._say,
-            concurrency=self.run.settings.concurrency,
+            concurrency=settings.concurrency,
+            serve=serve if settings.diagnosis else None,
         )
         self.run.observed[self.task.id] = observed
         for line in diagnosis(diagnose(observed), fixes=1):
@@ -197,7 +243,7 @@ class _Build:
         return Entry(
             **facts.model_dump(),
             model=model,
-            artifacts=ArtifactRefs(program=self.run.artifacts.put_json("program", state)),
+            artifacts=kept_files(self.run.artifacts(self.task.id), self.task, state),
             env=_versions(),
         )
 
@@ -213,6 +259,7 @@ def _job(facts: JobFacts) -> Job:
         finished_at=_moment(facts.finished_at),
         training_file=facts.training_file,
         trained_tokens=facts.trained_tokens,
+        seed=facts.seed,
         hyperparameters=dict(facts.hyperparameters),
     )
 

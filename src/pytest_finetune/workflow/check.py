@@ -26,12 +26,11 @@ from pytest_finetune.core.stats import score_interval
 from pytest_finetune.dataset import DataRow
 from pytest_finetune.endpoints import SANDBOX, Endpoint, scrub
 from pytest_finetune.errors import EvidenceError, LockError, NotEvaluated, UsageError
-from pytest_finetune.lock.file import read_lock
 from pytest_finetune.metrics import Metric
-from pytest_finetune.reports.check import advice, refusal
 from pytest_finetune.task import BASELINE, FINETUNED, PROMPT_OPTIMIZED, TEACHER, Task
 from pytest_finetune.training.runs import judge, run_program
 from pytest_finetune.workflow.facts import model_of
+from pytest_finetune.workflow.judging import Judging
 from pytest_finetune.workflow.lines import TRAINING
 from pytest_finetune.workflow.pinning import Pinning
 from pytest_finetune.workflow.plan import bar_of, plan
@@ -65,28 +64,6 @@ def check(run: Run, tasks: Sequence[str] = (), *, sample: int = 0, report: Repor
     names = tasks or tuple(run.tasks)
     gathered = [_Gathering(run, run.tasks[name], sample, report).facts() for name in names]
     return tuple(held_against(facts, run.settings.limits) for facts in gathered)
-
-
-def preflight(run: Run, tasks: Sequence[str], report: Report) -> None:
-    """Before a retrain: refuse what cannot work, and say in a line what could be better. Nothing is asked.
-
-    Args:
-        run: With ``skip_check`` in its settings, nothing is looked at.
-        tasks: Their names.
-        report: Is given the advice.
-
-    Raises:
-        UsageError: If a task cannot work, with the reasons; nothing was spent.
-    """
-    if run.settings.skip_check:
-        return
-    found = check(run, tasks, report=report)
-    for checklist in found:
-        if checklist.stops:
-            raise UsageError(refusal(checklist))
-    for checklist in found:
-        for line in advice(checklist):
-            report(line)
 
 
 @dataclass
@@ -212,14 +189,17 @@ class _Gathering:
 
     def _program(self, stage: str) -> dspy.Module:
         """The stage's program as the lock pins it, else the plain one."""
-        lock = self.run.settings.lock
-        if lock.exists():
+        settings, locks = self.run.settings, self.run.locks
+        if any(path.exists() for path in locks.paths):
             try:
-                pinning = Pinning(self.run.settings, read_lock(lock), self.run.artifacts)
-                return pinning.stage(self.task, stage).program
+                return Pinning(settings, locks.pinned, locks).stage(self.task, stage).program
             except LockError as error:
                 self.report(f"{self.task.id}: the plain program is asked, since {error}")
         return self.task.program()
+
+    @property
+    def _judging(self) -> Judging:
+        return Judging(self.run, self.task)
 
     # --- costs ------------------------------------------------------------------------------------------------
 
@@ -248,6 +228,7 @@ class _Gathering:
             yield "set n_epochs in the task's hyperparameters"
         elif training.cost is None:
             unpriced.append(f"{self.task.student} (training)")
+        yield from self._judging.missing()
         if unpriced:
             yield f"set the prices of {', '.join(dict.fromkeys(unpriced))} in [tool.pytest-finetune.prices]"
 
@@ -256,16 +237,20 @@ class _Gathering:
             return 0.0
         if self._source is None or self.task.recipe == "better_together":  # whose prompt steps ask on top
             return None
-        each = self._price_of_a_call(self._source)
-        return None if each is None else each * len(self.task.dataset.rows("train"))
+        each, judged = self._price_of_a_call(self._source), self._judging.of_an_answer()
+        return None if each is None or judged is None else (each + judged) * len(self.task.dataset.rows("train"))
 
     def _cost_of_evaluation(self) -> float | None:
-        """Every stage on every row, as if nothing were stored: a build makes them anew."""
+        """Every stage on every row, and their judges, as if nothing were stored: a build makes them anew."""
         if self._plan is None:
             return None
-        costs = [self._price_of(stage, stage) for stage in self._plan.stages]
-        answers = [stage.answers for stage in self._plan.stages]
-        known = [cost * count for cost, count in zip(costs, answers, strict=True) if cost is not None]
+        costs: list[float | None] = []
+        for rows in self._plan.sets:
+            judged = self._judging.of_an_answer(rows.suite)
+            for stage in rows.stages:
+                asked = self._price_of(stage, stage)
+                costs.append(None if asked is None or judged is None else (asked + judged) * stage.answers)
+        known = [cost for cost in costs if cost is not None]
         return math.fsum(known) if len(known) == len(costs) else None
 
     def _price_of_a_call(self, stage: str) -> float | None:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from pytest_finetune.endpoints import SANDBOX, Endpoint
 from pytest_finetune.errors import EndpointError, LockError, MissingExtra
 from pytest_finetune.lock.artifacts import Artifacts
-from pytest_finetune.lock.model import Entry
+from pytest_finetune.lock.model import Version
+from pytest_finetune.lock.tuned import Job
+from pytest_finetune.training.contents import method_of
 from pytest_finetune.workflow.serving import Deployments
 
 if TYPE_CHECKING:
@@ -64,16 +66,17 @@ class Connections:
             self._sandbox = sandbox
         return self._sandbox
 
-    def deploy(self, entry: Entry, endpoint: Endpoint) -> None:
+    def deploy(self, entry: Version, endpoint: Endpoint) -> None:
         """Make a trained model callable with the endpoint's commands, if it names any.
 
         Raises:
             EndpointError: If one of them fails.
         """
-        if entry.asked_as != entry.base and not self.joins:
-            self.deployments.serve(endpoint, entry.model, entry.asked_as)
+        for tuned in entry.models.values():
+            if tuned.asked_as != entry.base and not self.joins:
+                self.deployments.serve(endpoint, tuned.model, tuned.asked_as)
 
-    def serve(self, entry: Entry, endpoint: Endpoint, artifacts: Artifacts) -> None:
+    def serve(self, entry: Version, endpoint: Endpoint, artifacts: Artifacts) -> None:
         """Make a pinned model callable: with the endpoint's commands, or by fitting it again in the sandbox.
 
         Raises:
@@ -81,24 +84,27 @@ class Connections:
             EndpointError: If a command of the endpoint fails.
         """
         self.deploy(entry, endpoint)
-        if entry.endpoint != SANDBOX or entry.job is None or entry.model in self._restored:
-            return
-        if entry.artifacts.training is None:
+        for predictor, tuned in entry.models.items():
+            if entry.endpoint == SANDBOX and tuned.job is not None and tuned.model not in self._restored:
+                self._restore(entry, tuned.model, tuned.job, entry.artifacts.trainings.get(predictor), artifacts)
+
+    def _restore(self, entry: Version, model: str, job: Job, training: str | None, artifacts: Artifacts) -> None:
+        if training is None:
             raise LockError(
-                f"{entry.name}: the lock names no training file, so the sandbox cannot serve {entry.model!r}:"
+                f"{entry.name}: the lock names no training file, so the sandbox cannot serve {model!r}:"
                 f" pytest --ft-retrain --ft-task {entry.task}"
             )
         from pytest_finetune.sandbox import SandboxError
 
-        training = artifacts.path(entry.artifacts.training)
-        artifacts.get_bytes(entry.artifacts.training)  # its hash is checked
+        file = artifacts.path(training)
+        kind = method_of(artifacts.get_bytes(training))  # which checks its hash
+        seed = entry.seed if job.seed is None else job.seed
         try:
-            self.sandbox().restore(
-                entry.model, training, model=entry.base, seed=entry.seed, hyperparameters=entry.job.hyperparameters
-            )
+            method = {"type": kind, kind: {"hyperparameters": dict(job.hyperparameters)}}
+            self.sandbox().restore(model, file, model=entry.base, seed=seed, method=method)
         except SandboxError as error:
-            raise EndpointError(f"{entry.name}: the sandbox cannot serve {entry.model!r}: {error}") from None
-        self._restored.add(entry.model)
+            raise EndpointError(f"{entry.name}: the sandbox cannot serve {model!r}: {error}") from None
+        self._restored.add(model)
 
     def close(self) -> None:
         """Take down what was deployed, and stop the sandbox, if it was started."""

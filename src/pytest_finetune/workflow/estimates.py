@@ -1,21 +1,22 @@
-"""Tokens by the length of what would be sent, where nothing has been recorded: four characters are one."""
+"""Tokens by the length of what would be sent, where nothing has been recorded; see `tokens_in`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pytest_finetune import programs
+from pytest_finetune.core.pricing import tokens_in
 from pytest_finetune.dataset import DataRow
 from pytest_finetune.errors import UsageError
 from pytest_finetune.evaluate.stages import StageRun
 from pytest_finetune.task import Task
-from pytest_finetune.training.rows import gold_calls, written
+from pytest_finetune.training.contents import tokens_of_file
+from pytest_finetune.training.rows import gold_calls, to_jsonl, written
 
 if TYPE_CHECKING:
     import dspy
 
-_CHARACTERS = 4  # of a token: the rule of thumb for English text
 _UNSEEN = 100  # tokens that a field of the answer is taken to have which the data do not hold, such as a reasoning
 _SAMPLE = 50  # rows that are looked at; they are in salted hash order, so the first are like the others
 
@@ -49,7 +50,7 @@ def training_tokens(task: Task) -> int | None:
     except UsageError:  # the data lack a field of the program
         return None
     lines = written(task.make_adapter(), program, calls)
-    return round(sum(_tokens(line["messages"]) for line in lines) / len(sample) * len(rows) * epochs)
+    return round(tokens_of_file(to_jsonl(lines)) / len(sample) * len(rows) * epochs)
 
 
 def _tokens_of_a_call(stage: StageRun, predictor: dspy.Predict, row: DataRow) -> tuple[float, float]:
@@ -65,8 +66,5 @@ def _tokens_of_a_call(stage: StageRun, predictor: dspy.Predict, row: DataRow) ->
             f" {type(stage.adapter).__name__} cannot write its messages: {type(error).__name__}: {error}"
         ) from error
     unseen = sum(name not in fields for name in outputs)
-    return _tokens(sent), len(received) / _CHARACTERS + _UNSEEN * unseen
-
-
-def _tokens(messages: Sequence[Mapping[str, Any]]) -> float:
-    return sum(len(str(message["content"])) for message in messages) / _CHARACTERS
+    tokens = sum(tokens_in(str(message["content"])) for message in sent)
+    return tokens, tokens_in(received) + _UNSEEN * unseen

@@ -15,15 +15,19 @@ from pytest_finetune.errors import EndpointError, FinetuneError, TrainingError, 
 from pytest_finetune.training import journal as states
 from pytest_finetune.training.attempt import DEAD, ENDED
 from pytest_finetune.training.journal import Journal
+from pytest_finetune.training.recipes import comeback_of
 from pytest_finetune.training.refusals import denied, ended_badly
 from pytest_finetune.training.remote import KEY, Remote
 from pytest_finetune.training.steady import Patience
-from pytest_finetune.workflow.build import BUILDING, JOURNAL
 from pytest_finetune.workflow.run import Run
 
 if TYPE_CHECKING:
     from openai.types.fine_tuning import FineTuningJob
 
+    from pytest_finetune.task import Task
+
+JOURNAL = "jobs.jsonl"
+BUILDING = "building.lock"
 LIST = "pytest-finetune jobs"
 _UNKNOWN = "unknown"
 
@@ -59,6 +63,12 @@ class KnownJob:
         """Whether it may still come to an end by itself."""
         return bool(self.id) and self.status not in {*ENDED, states.GONE}
 
+    @property
+    def is_paid(self) -> bool:
+        """Whether it goes on or has succeeded, or was asked for and the answer was lost."""
+        over = self.status in {*DEAD, *states.CLOSED}
+        return not over and (bool(self.id) or self.status == states.CREATING)
+
 
 @dataclass
 class Jobs:
@@ -92,6 +102,16 @@ class Jobs:
                 self.report(f"Endpoint {name!r} is not asked, its jobs are shown as the journal knew them: {error}")
         wanted = [job for job in known.values() if self.endpoint in {None, job.endpoint}]
         return sorted(wanted, key=lambda job: job.begun)
+
+    def has_begun(self, task: Task) -> bool:
+        """Whether a job of a task may have been paid for before; of those begun elsewhere, any that tunes its model.
+
+        It is asked before anything is built, when nobody knows the training file, by which a job is found exactly.
+        """
+        return any(
+            job.is_paid and job.base.startswith(task.student) and job.comeback in {"", comeback_of(task)}
+            for job in self.all()
+        )
 
     def watch(self, job_id: str) -> KnownJob:
         """Follow a job until it ends, and give it.

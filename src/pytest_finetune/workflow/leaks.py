@@ -14,9 +14,9 @@ from pytest_finetune.core.fingerprint import canonical_json
 from pytest_finetune.core.leaks import MAX_NEAR, Leak, Leaks, Texts, find_leaks
 from pytest_finetune.dataset import DataRow
 from pytest_finetune.errors import EvidenceError, LockError
-from pytest_finetune.lock.artifacts import Artifacts
 from pytest_finetune.programs import predictors
 from pytest_finetune.task import Task
+from pytest_finetune.training.contents import messages_of
 from pytest_finetune.workflow.stages import PinnedStage
 
 if TYPE_CHECKING:
@@ -30,9 +30,7 @@ Written = dict[tuple[str, tuple[str, ...]], Mapping[str, Texts]]
 """What held-out rows say, by the prompt that says it and the fields that are read: the same for most stages."""
 
 
-def leaks_of(
-    rows: Sequence[DataRow], pinned: PinnedStage, artifacts: Artifacts, written: Written | None = None
-) -> Leaks:
+def leaks_of(rows: Sequence[DataRow], pinned: PinnedStage, written: Written | None = None) -> Leaks:
     """Find the rows that a stage has seen, in its demonstrations or in the prompts of its training file.
 
     Rows are compared by those of their input fields that the program reads, as the stage's adapter writes the values,
@@ -43,7 +41,6 @@ def leaks_of(
     Args:
         rows: The held-out rows that are looked for.
         pinned: A stage of their task.
-        artifacts: Where its training file is.
         written: Kept from stage to stage, since writing prompts is slow.
 
     Raises:
@@ -58,9 +55,7 @@ def leaks_of(
         return Leaks()
     seen = {
         where: tuple(inputs[name] for name in fields)
-        for where, inputs in chain(
-            _demonstrations(pinned, whole), _training_rows(pinned, artifacts, prompts.values())
-        )
+        for where, inputs in chain(_demonstrations(pinned, whole), _training_rows(pinned, prompts.values()))
         if inputs.keys() >= set(fields)
     }
     if not seen:
@@ -206,17 +201,10 @@ def _demonstrations(pinned: PinnedStage, prompts: Mapping[str, _Prompt]) -> Iter
             yield where, prompt.shown({field: demo[field] for field in prompt.fields if field in demo})
 
 
-def _training_rows(
-    pinned: PinnedStage, artifacts: Artifacts, prompts: Iterable[_Prompt]
-) -> Iterator[tuple[str, Mapping[str, str]]]:
-    ref = pinned.entry.artifacts.training
-    if ref is None:
-        return
-    file = artifacts.path(ref)
+def _training_rows(pinned: PinnedStage, prompts: Iterable[_Prompt]) -> Iterator[tuple[str, Mapping[str, str]]]:
     # The fields of a longer prompt can look like one long value of a shorter.
     longest_first = sorted(prompts, key=lambda prompt: -len(prompt.fields))
-    for number, line in enumerate(artifacts.get_bytes(ref).splitlines(), start=1):
-        where = f"training row {number} of {file}"
+    for where, line in _training_lines(pinned):
         message = _asked(line, where)
         inputs = next((read for prompt in longest_first if (read := prompt.read(message)) is not None), None)
         if inputs is None:
@@ -228,12 +216,19 @@ def _training_rows(
         yield where, inputs
 
 
+def _training_lines(pinned: PinnedStage) -> Iterator[tuple[str, bytes]]:
+    for ref in dict.fromkeys(pinned.entry.artifacts.trainings.values()):
+        file = pinned.artifacts.path(ref)
+        for number, line in enumerate(pinned.artifacts.get_bytes(ref).splitlines(), start=1):
+            yield f"training row {number} of {file}", line
+
+
 def _asked(line: bytes, where: str) -> str:
     """The last user message of a training row: what comes before it was said earlier."""
     try:
-        messages = json.loads(line)["messages"]
+        messages = messages_of(json.loads(line))
         return _text([message["content"] for message in messages if message["role"] == "user"][-1])
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise LockError(
             f"{where} is none: take back the committed lock and its folder with git checkout, or build again with"
             " pytest --ft-retrain"

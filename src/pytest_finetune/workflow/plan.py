@@ -28,16 +28,17 @@ from pytest_finetune.core.plan import (
     outlooks_of,
     share_looked_at,
 )
-from pytest_finetune.core.pricing import MILLION, price_of
+from pytest_finetune.core.pricing import MILLION, price_of, price_of_all
 from pytest_finetune.core.records import Evidence, Measure, Policy, Row, Usage
 from pytest_finetune.dataset import DataRow
 from pytest_finetune.errors import EvidenceError, LockError
 from pytest_finetune.evaluate.stages import Question, StageRun
-from pytest_finetune.lock.file import read_lock
-from pytest_finetune.lock.model import Entry, Lock, SettledClaim
+from pytest_finetune.lock.accepted import SettledClaim
+from pytest_finetune.lock.model import Entry, Lock
 from pytest_finetune.store import Store
 from pytest_finetune.store.browse import Browser, Selection, browsing
 from pytest_finetune.task import FINETUNED, HeldOut, Task
+from pytest_finetune.training.fit import fit_rows
 from pytest_finetune.workflow.estimates import tokens_of_a_row, training_tokens
 from pytest_finetune.workflow.facts import model_of
 from pytest_finetune.workflow.lockstep import LOOKS
@@ -66,10 +67,10 @@ def plan(run: Run, tasks: Sequence[str] = ()) -> Plan:
         EvidenceError: If the row store is.
     """
     settings = run.settings
-    lock = read_lock(settings.lock) if settings.lock.exists() else Lock()
+    lock = run.locks.pinned
     with _stored(settings) as stored:
         planned = tuple(_Planner(run, run.tasks[name], lock, stored).plan() for name in tasks or run.tasks)
-    name = settings.lock.name if lock.models else None
+    name = ", ".join(map(run.locks.shown, run.locks.held)) if lock.models else None
     return Plan(planned, name, _margin(settings), settings.alpha, settings.stop_early)
 
 
@@ -131,20 +132,21 @@ class _Planner:
     def plan(self) -> TaskPlan:
         """The plan of the task."""
         task, drift = self.task, self._pin()
+        sets = tuple(self._rows(suite) for suite in (None, *task.suites))
         return TaskPlan(
             task=task.id,
             endpoint=self.run.endpoint(task).name,
             locked=bool(self._pinned),
             drift=drift,
-            sets=tuple(self._rows(suite) for suite in (None, *task.suites)),
-            training=self._training(),
+            sets=sets,
+            training=self._training(next(stage for stage in sets[0].stages if stage.stage == FINETUNED)),
             judges=tuple(dict.fromkeys(judge.model for metric in task.metrics for judge in metric.judges)),
             bars=tuple(bar for known in self._claims if (bar := bar_of(known.claim)) is not None),
         )
 
     def _pin(self) -> str | None:
         """Load the stages of the lock; say why they do not fit, if so."""
-        pinning = Pinning(self.run.settings, self.lock, self.run.artifacts)
+        pinning = Pinning(self.run.settings, self.lock, self.run.locks)
         try:
             self._pinned = {
                 name: pinning.stage(self.task, name) for name in self.task.stages if name in self._entries
@@ -192,8 +194,9 @@ class _Planner:
         )
 
     def _beside_the_lock(self, suite: str | None) -> Beside:
+        artifacts = self.run.artifacts(self.task.id)
         refs = {name: accepted_on(entry, suite) for name, entry in self._entries.items()}
-        return {name: self.run.artifacts.get_rows(found.rows, name) for name, found in refs.items() if found}
+        return {name: artifacts.get_rows(found.rows, name) for name, found in refs.items() if found}
 
     def _compared(
         self, claims: Sequence[_Known], rows: Sequence[DataRow], beside: Beside
@@ -253,6 +256,10 @@ class _Planner:
         tuned = f"ft:{model}" if name == FINETUNED else model
         return StageRun(name, program, task.make_adapter(), f"{name} of {task.id}, not built", tuned, task.id)
 
+    def _models(self, stage: StageRun) -> list[str]:
+        pinned = self._pinned.get(stage.name)
+        return [tuned.model for tuned in pinned.entry.models.values()] if pinned else [stage.model]
+
     def _asking(self, stage: StageRun, held: HeldOut, beside: Sequence[Row], *, claimed: bool) -> Asking:
         """What the stage takes.
 
@@ -273,7 +280,7 @@ class _Planner:
         sent, received = _mean(usages) if usages else tokens_of_a_row(stage, held.rows)
         calls = self.stored.attempts(stage, known) or [len(programs.predictors(stage.program))]
         prompt, completion = round(len(lacking) * sent), round(len(lacking) * received)
-        price = price_of(stage.model, settings.prices(self.run.endpoint(self.task)))
+        price = price_of_all(self._models(stage), settings.prices(self.run.endpoint(self.task)))
         cost = None if price is None else price.of(prompt, completion)
         return Asking(
             stage=stage.name,
@@ -293,15 +300,19 @@ class _Planner:
 
     # --- the next job -----------------------------------------------------------------------------------------
 
-    def _training(self) -> Training:
+    def _training(self, tuned: Asking) -> Training:
         """What a retrain's job takes: what the last one took, else the gold answers for each epoch that is set."""
         entry = self._entries.get(FINETUNED)
-        measured = entry.job.trained_tokens if entry is not None and entry.job is not None else None
+        counts = [job.trained_tokens for job in entry.jobs] if entry is not None else []
+        measured = sum(count for count in counts if count is not None) if counts and None not in counts else None
         tokens = training_tokens(self.task) if measured is None else measured
         price = price_of(self.task.student, self.run.settings.prices(self.run.endpoint(self.task)))
         rate = None if price is None else price.training
         cost = None if tokens is None or rate is None else tokens * rate / MILLION
-        return Training(tokens, cost, measured is not None)
+        asked = fit_rows(self.task) if self.run.settings.diagnosis else 0
+        tuned_price = price_of(tuned.model, self.run.settings.prices(self.run.endpoint(self.task)))
+        asking = None if tuned_price is None else asked * tuned_price.of(tuned.sent, tuned.received)
+        return Training(tokens, cost, measured is not None, asked, asking)
 
 
 def _evidence(claim: Claim, rows: Sequence[DataRow], beside: Beside) -> Evidence:

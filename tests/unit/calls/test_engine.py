@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-from typing import Any
+import threading
+from typing import Any, cast
 
 import dspy
 import pytest
 from dspy import lm15
 
 from pytest_finetune.calls import NOTES, Calling, Engine, Notes, Retries
+from pytest_finetune.calls.engine import AsyncEngine
 from pytest_finetune.endpoints import Endpoint
 
 
@@ -31,3 +34,27 @@ def test_a_refusal_does_not_hide_the_outage_before_it(monkeypatch: pytest.Monkey
                 engine.complete(request)
     engine.close()
     assert notes.failure is down
+
+
+class Meeting:
+    """Answers when all are there."""
+
+    most = 64  # more than the threads of an event loop
+
+    def __init__(self) -> None:
+        self._all = threading.Barrier(self.most)
+
+    def complete(self, request: Any) -> tuple[Any, Any]:
+        self._all.wait(timeout=20)
+        return request, dspy.settings.adapter
+
+
+def test_as_many_tasks_wait_for_an_answer_as_requests_may_be_under_way() -> None:
+    engine = AsyncEngine(cast("Engine", Meeting()))
+    adapter = dspy.XMLAdapter()
+
+    async def ask() -> list[Any]:
+        with dspy.context(adapter=adapter):
+            return await asyncio.gather(*(engine.complete(number) for number in range(Meeting.most)))
+
+    assert asyncio.run(ask()) == [(number, adapter) for number in range(Meeting.most)]

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_finetune.errors import TrainingError
-from pytest_finetune.training.contents import ROLES, check_file, check_prompts, served_prompts, system_prompts
+from pytest_finetune.training.contents import (
+    ROLES,
+    check_file,
+    check_prompts,
+    method_of,
+    served_prompts,
+    system_prompts,
+    tokens_of_file,
+)
 from pytest_finetune.training.rows import to_jsonl
 
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1)
@@ -43,7 +51,7 @@ def test_parts_and_calls_of_tools_are_taken() -> None:
     ("bad", "problem"),
     [
         (b'{"messages": \n', r"line 2 is no JSON \("),
-        (b"[1]\n", "line 2 has no messages"),
+        (b"[1]\n", "line 2 is no JSON object"),
         (b'{"prompt": "u", "completion": "a"}\n', "line 2 has no messages"),
         (line(), "line 2 has no messages"),
         (line(said("user", "u")), "line 2 ends with a message of the user, not of the assistant"),
@@ -60,6 +68,52 @@ def test_parts_and_calls_of_tools_are_taken() -> None:
 def test_a_line_that_an_endpoint_would_refuse_is_named(bad: bytes, problem: str) -> None:
     with pytest.raises(TrainingError, match=f"the validation file is not what can be trained on: {problem}"):
         check_file(GOOD + bad, "validation")
+
+
+def pair(**changes: Any) -> bytes:
+    parts = {
+        "input": {"messages": [said("user", "u")]},
+        "preferred_output": [said("assistant", "a")],
+        "non_preferred_output": [said("assistant", "b")],
+    }
+    return json.dumps({**parts, **changes}).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("bad", "problem"),
+    [
+        (GOOD, "line 2 has no messages in input"),
+        (pair(input=[]), "line 2 has no messages in input"),
+        (pair(input={"messages": [said("system", "s")]}), "line 2 asks nothing"),
+        (pair(preferred_output="a"), "line 2 has no messages in preferred_output"),
+        (pair(non_preferred_output=[]), "line 2 has no messages in non_preferred_output"),
+        (
+            pair(non_preferred_output=[said("assistant", "")]),
+            r"line 2 has no content in message 1 \(assistant\) in non_pref",
+        ),
+        (pair(preferred_output=[said("user", "a")]), "line 2 has an answer that does not end with a message of the"),
+        (pair(preferred_output=[said("assistant", "b")]), "line 2 prefers an answer to itself"),
+        (b"[1]\n", "line 2 is no JSON object"),
+    ],
+)
+def test_a_pair_that_an_endpoint_would_refuse_is_named(bad: bytes, problem: str) -> None:
+    with pytest.raises(TrainingError, match=f"the training file is not what can be trained on: {problem}"):
+        check_file(pair() + bad, "training")
+
+
+def test_a_file_is_of_chats_or_of_pairs() -> None:
+    check_file(pair() + pair(preferred_output=[said("assistant", "c")]), "training")
+    assert (method_of(pair()), method_of(GOOD), method_of(b"x")) == ("dpo", "supervised", "supervised")
+    with pytest.raises(TrainingError, match="line 2 is a pair of answers, and the first line is a chat"):
+        check_file(GOOD + pair(), "training")
+
+
+@pytest.mark.parametrize(
+    ("content", "tokens"),
+    [(GOOD, 1), (b"", 0), (pair(), 1), (line(said("user", "x" * 400), said("assistant", "\u4eba" * 100)), 175)],
+)
+def test_tokens_are_those_of_all_messages(content: bytes, tokens: int) -> None:
+    assert tokens_of_file(content) == tokens
 
 
 @pytest.mark.parametrize("value", ["\ud800", {1, 2}, object()])

@@ -99,3 +99,24 @@ def test_what_was_forgotten_stays_so(journal: Journal) -> None:
     journal.write("a", "created", job="ftjob-2")
     journal.write("b", "gone")
     assert journal.gone() == {"ftjob-1"}
+
+
+def test_lines_that_are_none_of_ours_are_passed_over(journal: Journal) -> None:
+    journal.write("a", "created", job="ftjob-a")
+    mine = journal.path.read_bytes()
+    others = [
+        b"{}",
+        b'{"key": 1, "state": "gone", "at": "2026-01-01"}',
+        b'{"key": "a", "state": "gone", "at": "soon"}',
+    ]
+    journal.path.write_bytes(b"\n".join([b"[" * 100_000, b"\x00", *others, mine]))
+    assert [line["job"] for line in journal.last()] == ["ftjob-a"]
+    assert journal.gone() == frozenset()
+
+
+@pytest.mark.parametrize("job_id", ["../../x", "/etc/passwd", "..", "a\x00b", "C:\\x", "x" * 5000, ""])
+def test_the_id_of_a_job_leads_to_no_other_folder(journal: Journal, job_id: str) -> None:
+    path = journal.beside(job_id, ".json")
+    assert path.parent == journal.path.parent
+    assert path.resolve().parent == journal.path.parent.resolve()
+    assert len(path.name) < 120
