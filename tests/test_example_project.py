@@ -10,12 +10,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.conftest import ALONE
+from tests.production.served import entry_of
 
 from pytest_finetune.core.claims import LADDER
-from pytest_finetune.lock import read_lock
+from pytest_finetune.lock import Lock, State, Version, read_lock, write_lock
 
 PROJECT = Path(__file__).parents[1] / "example_project"
 MADE_HERE = (".pytest-finetune", ".pytest_cache", "__pycache__")
@@ -43,13 +45,19 @@ def copy_of_project(folder: Path) -> Path:
 
 def run_pytest(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
     """Run pytest as a user does whose machine has no network, with no plugin but this one."""
+    return run_python(folder, "-m", "pytest", *args)
+
+
+def run_python(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    """Run Python as a user does whose machine has no network."""
     guard = folder / ".offline"
     guard.mkdir(exist_ok=True)
     (guard / "sitecustomize.py").write_text(OFFLINE, encoding="utf-8")
     paths = os.pathsep.join(filter(None, [str(guard), os.environ.get("PYTHONPATH", "")]))
     environment = {**os.environ, **ALONE, "PYTHONPATH": paths, "PYTEST_ADDOPTS": "-p finetune -p no:cacheprovider"}
-    command = [sys.executable, "-m", "pytest", *args]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, *args], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.fixture
@@ -117,6 +125,66 @@ def test_plain_pytest_costs_nothing(project: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed, 5 skipped" in done.stdout
     assert not (project / ".pytest-finetune").exists()
+
+
+def with_finetuned(project: Path, *versions: Version) -> None:
+    """Let the stage have these versions, the first one pinned."""
+    path = project / "models.lock"
+    entries = {(entry.task, entry.stage): entry for entry in read_lock(path).models}
+    entries["tickets", "finetuned"] = entry_of(versions[0], versions[1:])
+    write_lock(path, Lock(model=tuple(entries.values())))
+
+
+def finetuned(project: Path, task: str, state: State, **changes: Any) -> Version:
+    """A task's fine-tuned model, as a version of the task ``tickets``."""
+    version = read_lock(project / "models.lock").entry(task, "finetuned").version
+    return version.model_copy(update={"task": "tickets", "state": state, **changes})
+
+
+def test_production_loses_its_model_falls_back_and_comes_back(project: Path) -> None:
+    with_finetuned(project, finetuned(project, "tickets", "production"))
+    for part in ("data/tickets.jsonl", "test_models.py"):
+        (project / part).unlink()  # they are not deployed
+    done = run_python(project, "production.py")
+    assert done.returncode == 0, done.stderr
+    model = read_lock(project / "models.lock").entry("tickets", "finetuned").model
+    assert done.stdout.splitlines() == [
+        f"production: {model} (finetuned, production)",
+        "candidate:  none",
+        f"fallback:   sandbox-small (prompt_optimized, {state_of(project, 'prompt_optimized')})",
+        "all is well: 40 answers",
+        "  Routed(stable=40, candidate=0, stable_errors=0, candidate_errors=0)",
+        "  Served(primary=40, fallback=0, errors=0, format_errors=0, opened=0, failed=0)",
+        "the model is lost: 40 answers",
+        "  Routed(stable=80, candidate=0, stable_errors=0, candidate_errors=0)",
+        "  Served(primary=40, fallback=40, errors=3, format_errors=0, opened=1, failed=0)",
+        "it is back: 40 answers",
+        "  Routed(stable=120, candidate=0, stable_errors=0, candidate_errors=0)",
+        "  Served(primary=80, fallback=40, errors=3, format_errors=0, opened=1, failed=0)",
+    ]
+
+
+def state_of(project: Path, stage: str) -> str:
+    return read_lock(project / "models.lock").entry("tickets", stage).state
+
+
+def test_production_tries_a_candidate_and_falls_back_to_the_model_before(project: Path) -> None:
+    old = finetuned(project, "tickets", "deprecated", model="ft:sandbox-small:sandbox:tickets:old")
+    promoted, new = finetuned(project, "tickets", "production"), finetuned(project, "distilled", "candidate")
+    with_finetuned(project, new, promoted, old)
+    done = run_python(project, "production.py")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[:3] == [
+        f"production: {promoted.model} (finetuned, production)",
+        f"candidate:  {new.model} (finetuned, candidate)",
+        f"fallback:   {old.model} (finetuned, deprecated)",
+    ]
+    assert [line for line in lines if "Routed" in line] == [
+        f"  Routed(stable={36 * times}, candidate={4 * times}, stable_errors=0, candidate_errors=0)"
+        for times in (1, 2, 3)
+    ]
+    assert lines[-1] == "  Served(primary=72, fallback=36, errors=3, format_errors=0, opened=1, failed=0)"
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """One pytest run says whether your fine-tuned DSPy model still holds up.
 
-What a tasks file needs: `Task`, `Dataset` and `metrics`. Importing them loads nothing heavy.
+What a tasks file needs: `Task`, `Dataset` and `metrics`; what production needs: `load`. Importing them loads nothing
+heavy.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pytest_finetune import metrics
     from pytest_finetune.dataset import Dataset
+    from pytest_finetune.production import load
     from pytest_finetune.task import Mix, Suite, Task
 
-__all__ = ["Dataset", "Mix", "Suite", "Task", "metrics"]
+__all__ = ["Dataset", "Mix", "Suite", "Task", "load", "metrics"]
 
 _HOMES = {
     "Dataset": "pytest_finetune.dataset",
     "Mix": "pytest_finetune.task",
     "Suite": "pytest_finetune.task",
     "Task": "pytest_finetune.task",
+    "load": "pytest_finetune.production",
 }
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,13 +22,17 @@ class Served:
         primary: Answers of the primary.
         fallback: Answers of the fallback.
         errors: Calls at which the primary failed and the fallback did not.
+        format_errors: Calls at which the primary's answer could not be read, and the fallback's could.
         opened: How often the primary was given up for a while.
+        failed: Calls that nobody answered: the fallback failed, too.
     """
 
     primary: int = 0
     fallback: int = 0
     errors: int = 0
+    format_errors: int = 0
     opened: int = 0
+    failed: int = 0
 
 
 class Fallback:
@@ -34,8 +40,13 @@ class Fallback:
 
     A call at which the primary fails is answered by the fallback. After ``errors`` of them within ``window`` seconds
     the primary is left alone for ``rest`` seconds; then one call tries it: if that succeeds it is back, else it rests
-    again (Nygard, Release It!, second edition, 2018, chapter 5, "Circuit Breaker"). A call at which the fallback
-    fails too raises its error and does not count: the fault is the input's.
+    again (Nygard, Release It!, second edition, 2018, chapter 5, "Circuit Breaker"). Calls that were under way when
+    that was decided are answered and change nothing: they tell of the time before.
+
+    Two kinds of failure give nothing up. A call at which the fallback fails, too, raises its error: the fault is the
+    input's, or the endpoint's that both share. And what the gate calls a format error (an answer that the adapter
+    cannot read, a prompt that is too long) is answered by the fallback and counted apart: the primary was accepted
+    with its share of these, so that under load a fixed number of them is no sign that it is down.
 
     Args:
         primary: The program that is to answer; called with the inputs, as a DSPy module is.
@@ -70,6 +81,7 @@ class Fallback:
         self._guard = threading.Lock()
         self._failures: deque[float] = deque(maxlen=errors)
         self._rests_until: float | None = None
+        self._turn = 0  # goes on whenever the primary is given up, tried or back
         self._counts = Served()
 
     @property
@@ -86,63 +98,94 @@ class Fallback:
 
     def __call__(self, **inputs: Any) -> Any:
         """Ask the primary, else the fallback; ``inputs`` are those of both."""
-        if not self._tries():
-            return self._answered(self.fallback(**inputs))
+        turn = self._begin()
+        if turn is None:
+            with self._falling_back():
+                return self.fallback(**inputs)
         try:
             answer = self.primary(**inputs)
-        except Exception:  # noqa: BLE001  # a program may raise anything
-            answer = self.fallback(**inputs)
-            self._failed()
-            return self._answered(answer)
-        self._succeeded()
+        except Exception as error:  # noqa: BLE001  # a program may raise anything
+            with self._falling_back(turn, error):
+                return self.fallback(**inputs)
+        self._succeeded(turn)
         return answer
 
     async def acall(self, **inputs: Any) -> Any:
         """The same, with the programs' ``acall``."""
-        if not self._tries():
-            return self._answered(await self.fallback.acall(**inputs))
+        turn = self._begin()
+        if turn is None:
+            with self._falling_back():
+                return await self.fallback.acall(**inputs)
         try:
             answer = await self.primary.acall(**inputs)
-        except Exception:  # noqa: BLE001  # a program may raise anything
-            answer = await self.fallback.acall(**inputs)
-            self._failed()
-            return self._answered(answer)
-        self._succeeded()
+        except Exception as error:  # noqa: BLE001  # a program may raise anything
+            with self._falling_back(turn, error):
+                return await self.fallback.acall(**inputs)
+        self._succeeded(turn)
         return answer
 
-    def _tries(self) -> bool:
-        """Whether this call asks the primary; of a primary that has rested, one call at a time does.
+    def _begin(self) -> int | None:
+        """The turn of a call that asks the primary; of a primary that has rested, one call at a time does.
 
         The next rest begins with the trial: if the trial never ends, another one is made after it.
         """
         now = self._clock()
         with self._guard:
             if self._rests_until is None:
-                return True
+                return self._turn
             if now < self._rests_until:
-                return False
+                return None
             self._rests_until = now + self.rest
-            return True
+            self._turn += 1
+            return self._turn
 
-    def _succeeded(self) -> None:
+    @contextmanager
+    def _falling_back(self, turn: int | None = None, failure: Exception | None = None) -> Iterator[None]:
+        """Around a call of the fallback: what becomes of it says what the primary's failure was."""
+        try:
+            yield
+        except Exception:
+            with self._guard:
+                self._count("failed")
+            raise
         with self._guard:
-            self._counts = replace(self._counts, primary=self._counts.primary + 1)
-            if self._rests_until is not None:
-                self._rests_until = None
-                self._failures.clear()
+            if turn is None or failure is None:
+                self._count("fallback")
+            elif _is_format_error(failure):
+                self._count("fallback", "format_errors")
+                self._is_up(turn)
+            else:
+                self._count("fallback", "errors")
+                self._is_down(turn)
 
-    def _failed(self) -> None:
+    def _succeeded(self, turn: int) -> None:
+        with self._guard:
+            self._count("primary")
+            self._is_up(turn)
+
+    def _is_up(self, turn: int) -> None:
+        if turn == self._turn and self._rests_until is not None:
+            self._rests_until = None
+            self._turn += 1
+            self._failures.clear()
+
+    def _is_down(self, turn: int) -> None:
+        if turn != self._turn:
+            return
         now = self._clock()
-        with self._guard:
-            self._counts = replace(self._counts, errors=self._counts.errors + 1)
-            self._failures.append(now)
-            if self._rests_until is not None:
-                self._rests_until = now + self.rest
-            elif len(self._failures) == self.errors and now - self._failures[0] <= self.window:
-                self._rests_until = now + self.rest
-                self._counts = replace(self._counts, opened=self._counts.opened + 1)
+        self._failures.append(now)
+        if self._rests_until is not None:
+            self._rests_until = now + self.rest
+        elif len(self._failures) == self.errors and now - self._failures[0] <= self.window:
+            self._rests_until = now + self.rest
+            self._turn += 1
+            self._count("opened")
 
-    def _answered(self, answer: Any) -> Any:
-        with self._guard:
-            self._counts = replace(self._counts, fallback=self._counts.fallback + 1)
-        return answer
+    def _count(self, *names: str) -> None:
+        self._counts = replace(self._counts, **{name: getattr(self._counts, name) + 1 for name in names})
+
+
+def _is_format_error(error: Exception) -> bool:
+    """Whether the model is at fault for this one input; a program that is not DSPy's has no such errors."""
+    known = sys.modules.get("dspy.utils.exceptions")
+    return known is not None and isinstance(error, (known.AdapterParseError, known.ContextWindowExceededError))

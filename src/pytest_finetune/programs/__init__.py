@@ -10,6 +10,7 @@ from pytest_finetune.programs.description import (
     program_fingerprint,
     prompt_fingerprint,
 )
+from pytest_finetune.programs.serving import served
 from pytest_finetune.programs.state import attach, dump_state, load_state, modules, predictors
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     "predictors",
     "program_fingerprint",
     "prompt_fingerprint",
+    "served",
     "type_name",
 ]

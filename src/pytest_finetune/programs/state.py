@@ -90,7 +90,7 @@ def load_state(program: dspy.Module, state: Mapping[str, Any]) -> dspy.Module:
         UsageError: If the program cannot be copied.
     """
     try:
-        held = _State.model_validate(dict(state))
+        held = _State.model_validate(state)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         where = ".".join(map(str, problem["loc"]))
@@ -103,19 +103,27 @@ def load_state(program: dspy.Module, state: Mapping[str, Any]) -> dspy.Module:
     return loaded
 
 
-def attach(program: dspy.Module, lm: dspy.BaseLM) -> dspy.Module:
-    """Give a copy of a program in which every predictor asks ``lm``, and no sub-module is marked as compiled.
+def attach(program: dspy.Module, lm: dspy.BaseLM | Mapping[str, dspy.BaseLM]) -> dspy.Module:
+    """Give a copy of a program in which every predictor has its LM, and no sub-module is marked as compiled.
+
+    Args:
+        program: Of any shape.
+        lm: What all predictors ask; or what each asks, by its name, with ``""`` for all that are not named.
 
     Raises:
-        UsageError: If the program cannot be copied.
+        UsageError: If the program cannot be copied, or a predictor has no LM.
     """
-    import dspy
-
+    lms = lm if isinstance(lm, Mapping) else {"": lm}
     attached = _copy(program)
     for _, module in modules(attached):
         module._compiled = False  # noqa: SLF001  # DSPy has no public way to make a frozen module whole again
-        if isinstance(module, dspy.Predict):
-            module.lm = lm
+    for name, predictor in predictors(attached).items():
+        if name not in lms and "" not in lms:
+            raise UsageError(
+                f"predictor {name!r} of {type(program).__name__} has no model: there is one for each of"
+                f" {', '.join(lms)}, and none for all. A suite's own program must have predictors of these names"
+            )
+        predictor.lm = lms[name] if name in lms else lms[""]
     return attached
 
 

@@ -5,7 +5,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import dspy
 import pytest
+from dspy.utils.exceptions import AdapterParseError, ContextWindowExceededError
 
 from pytest_finetune.errors import UsageError
 from pytest_finetune.production import Fallback, Served
@@ -18,9 +20,12 @@ class Model:
         self.name = name
         self.up = True
         self.calls = 0
+        self.raises: Exception | None = None
 
     def __call__(self, text: str) -> str:
         self.calls += 1
+        if self.raises is not None:
+            raise self.raises
         if not self.up or text == "bad":
             raise ConnectionError(self.name)
         return self.name
@@ -101,7 +106,114 @@ def test_what_both_fail_at_is_the_inputs_fault(world: World) -> None:
     for _ in range(10):
         with pytest.raises(ConnectionError, match="old"):
             world.ask("bad")
-    assert (world.served.open, world.served.counts) == (False, Served())
+    assert (world.served.open, world.served.counts) == (False, Served(failed=10))
+
+
+UNREAD = AdapterParseError("ChatAdapter", dspy.Signature("text -> answer"), "no fields at all")
+
+
+@pytest.mark.parametrize("error", [UNREAD, ContextWindowExceededError(model="small")], ids=["unread", "too long"])
+def test_what_the_gate_calls_a_format_error_is_answered_and_gives_nothing_up(world: World, error: Exception) -> None:
+    world.new.raises = error
+    assert [world.ask() for _ in range(9)] == ["old"] * 9
+    assert not world.served.open
+    assert world.served.counts == Served(fallback=9, format_errors=9)
+
+
+def test_a_primary_that_answers_what_cannot_be_read_is_back(world: World) -> None:
+    world.new.up = False
+    for _ in range(3):
+        world.ask()
+    world.now, world.new.raises = 30.0, UNREAD
+    assert (world.ask(), world.served.open) == ("old", False)
+
+
+class Slow(Model):
+    """Answers when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__("new")
+        self.asked = asyncio.Event()
+        self.end: asyncio.Future[str] | None = None
+
+    async def acall(self, **inputs: Any) -> str:
+        if inputs["text"] != "slow":
+            return self(**inputs)
+        self.end = asyncio.get_running_loop().create_future()
+        self.asked.set()
+        return await self.end
+
+
+async def straggler(error: Exception | None) -> World:
+    """A call that was begun before the primary was given up ends a second before the trial."""
+    world, slow = World(), Slow()
+    world.served.primary = slow
+    call = asyncio.create_task(world.served.acall(text="slow"))
+    await slow.asked.wait()
+    slow.up = False
+    for _ in range(3):
+        await world.served.acall(text="hi")
+    world.now = 29.0
+    assert slow.end is not None
+    if error is None:
+        slow.end.set_result("new")
+    else:
+        slow.end.set_exception(error)
+    assert await call == ("new" if error is None else "old")
+    slow.up = True
+    return world
+
+
+def test_an_answer_from_before_does_not_bring_the_primary_back() -> None:
+    world = asyncio.run(straggler(None))
+    assert world.served.open
+    assert world.ask() == "old"
+    assert world.served.counts == Served(primary=1, fallback=4, errors=3, opened=1)
+
+
+def test_an_error_from_before_does_not_put_off_the_trial() -> None:
+    world = asyncio.run(straggler(ConnectionError("new")))
+    world.now = 30.0
+    assert world.ask() == "new"
+    assert world.served.counts == Served(primary=1, fallback=4, errors=4, opened=1)
+
+
+async def trial() -> None:
+    """While one call tries a primary that has rested, the others do not; if it never ends, another one tries."""
+    world, slow = World(), Slow()
+    world.served.primary = slow
+    slow.up = False
+    for _ in range(3):
+        await world.served.acall(text="hi")
+    world.now, slow.up = 30.0, True
+    tried = asyncio.create_task(world.served.acall(text="slow"))
+    await slow.asked.wait()
+    assert await world.served.acall(text="hi") == "old"
+    world.now = 60.0
+    assert await world.served.acall(text="hi") == "new"
+    assert not world.served.open
+    tried.cancel()
+
+
+def test_one_call_at_a_time_tries_a_primary_that_has_rested() -> None:
+    asyncio.run(trial())
+
+
+def test_many_tasks_at_once_are_all_answered_and_counted() -> None:
+    async def ask() -> Served:
+        new, old = Model("new"), Model("old")
+        new.up = False
+        served = Fallback(new, old, errors=3, rest=30, clock=lambda: 0.0)
+        assert await asyncio.gather(*(served.acall(text="hi") for _ in range(200))) == ["old"] * 200
+        return served.counts
+
+    assert asyncio.run(ask()) == Served(fallback=200, errors=3, opened=1)
+
+
+def test_the_primarys_error_is_told_with_that_of_the_fallback(world: World) -> None:
+    with pytest.raises(ConnectionError, match="old") as raised:
+        world.ask("bad")
+    assert str(raised.value.__context__) == "new"
 
 
 def test_of_many_threads_one_tries_a_primary_that_has_rested(world: World) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import enum
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from typing import Any, Literal
 
 import dspy
 import pytest
+from pydantic import BaseModel
 
 from pytest_finetune.core.fingerprint import row_id
 from pytest_finetune.dataset import DataRow
@@ -183,6 +185,31 @@ def test_fingerprints_are_the_same_in_another_process() -> None:
     environment = os.environ | {"PYTHONHASHSEED": "1"}
     printed = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
     assert printed.strip() == program_fingerprint(program)
+
+
+class Colour(enum.Enum):
+    RED = "r"
+    BLUE = "b"
+
+
+class Ticket(BaseModel):
+    title: str
+    tags: list[str] | None = None
+
+
+class Route(dspy.Signature):  # type: ignore[misc]  # dspy ships no types
+    """Name the department."""
+
+    ticket: Ticket = dspy.InputField(desc="what was written")
+    colour: Colour | None = dspy.InputField()
+    department: Literal["billing", "other"] = dspy.OutputField()
+    parts: dict[str, int | None] = dspy.OutputField()
+
+
+def test_no_python_changes_a_programs_fingerprint() -> None:
+    assert program_fingerprint(dspy.Predict(Route)) == (
+        "252d983b600eaac70c71c6a3a4fb98bed9aef29283a229c391c08a4ce1fea5c3"
+    )
 
 
 def test_outputs_and_the_values_they_allow(pipeline: Any, classify: Any) -> None:

@@ -159,6 +159,20 @@ def test_attaching_reaches_every_predictor_of_a_copy(optimized: Any) -> None:
     assert {part.lm for part in predictors(optimized).values()} == {None}
 
 
+def test_each_predictor_has_its_own_lm_or_that_of_all(optimized: Any) -> None:
+    own, rest = (dspy.LM(f"openai/{name}", api_base="http://localhost:1/v1", api_key="none") for name in "mn")
+
+    attached = attach(optimized, {"first": own, "": rest})
+
+    assert {name: part.lm for name, part in predictors(attached).items()} == {
+        name: own if name == "first" else rest for name in NAMES
+    }
+    with pytest.raises(
+        UsageError, match=r"^predictor 'steps\[0\]' of Pipeline has no model: there is one for each of first,"
+    ):
+        attach(optimized, {"first": own})
+
+
 def test_a_program_that_cannot_be_copied_is_refused(pipeline: Any, caplog: pytest.LogCaptureFixture) -> None:
     pipeline.steps.append(threading.Lock())
     with pytest.raises(UsageError, match=r"^Pipeline cannot be copied: beside its predictors it holds something"):
