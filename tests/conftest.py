@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from pytest_finetune import secrets
 from pytest_finetune.lock import Lock, read_lock, write_lock
 
 TASKS = """\
@@ -73,6 +74,12 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("OPENAI_", "AZURE_", "NEBIUS_")) or name.lower().endswith("_proxy") or name in OF_THE_RUN:
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test takes for a secret is an ordinary word in another."""
+    monkeypatch.setattr(secrets, "_known", [])
 
 
 @pytest.fixture(params=[(), ("-n", "0"), ("-n", "2")], ids=["plain", "n0", "n2"])
@@ -134,6 +141,15 @@ class Project:
         assert old in text
         self.write(name, text.replace(old, new))
 
+    def move(self, folder: str, *names: str) -> None:
+        """Put files of the project in a folder, and call the tasks of the lock as they are called from there."""
+        (self.path / folder).mkdir(parents=True)
+        for name in names:
+            (self.path / name).rename(self.path / folder / name)
+        lock = next(path for path in (self.lock, self.path / folder / "models.lock") if path.exists())
+        entries = [entry.model_copy(update={"task": f"{folder}/{entry.task}"}) for entry in read_lock(lock).models]
+        write_lock(lock, Lock(model=tuple(entries)))
+
     def artifact(self, kind: str) -> Path:
         """One of the files beside the lock; of the training files there is just one."""
         return next(iter(sorted((self.path / "models.lock.d").glob(f"{kind}-*"))))
@@ -178,6 +194,24 @@ def built(project: Project, built_folder: Path) -> Project:
     """A project with its lock, and with every row in its store: gating it asks no model."""
     shutil.copytree(built_folder, project.path, dirs_exist_ok=True)
     return project
+
+
+@pytest.fixture
+def teams(built: Project) -> Project:
+    """Two teams, each with its tasks file, data, lock and tests; nothing is at the rootdir."""
+    for team in "ab":
+        folder = built.path / "teams" / team
+        shutil.copytree(built.path / "models.lock.d", folder / "models.lock.d")
+        for name in ("finetune_tasks.py", "tickets.jsonl"):
+            shutil.copy(built.path / name, folder / name)
+        lock = built.lock.read_text(encoding="utf-8").replace('task = "tickets"', f'task = "teams/{team}/tickets"')
+        built.write(f"teams/{team}/models.lock", lock)
+        built.write(f"teams/{team}/test_{team}.py", TESTS.replace("test_tickets", f"test_{team}"))
+    for name in ("finetune_tasks.py", "tickets.jsonl", "models.lock", "test_models.py"):
+        (built.path / name).unlink()
+    shutil.rmtree(built.path / "models.lock.d")
+    built.write("pyproject.toml", "[tool.pytest-finetune]\ntasks = ['teams/*/finetune_tasks.py']\n")
+    return built
 
 
 @pytest.fixture(scope="session")

@@ -13,13 +13,14 @@ import pytest_finetune
 ROOT = Path(pytest_finetune.__file__).parent
 PACKAGE = "pytest_finetune"
 
-FOUNDATION = {"errors", "core", "endpoints"}
+FOUNDATION = {"secrets", "errors", "core", "endpoints"}
 AUTHORING = {"dataset", "metrics", "task", "programs"}
 TIERS = {"lock", "store", "calls", "evaluate", "training", "reports"}
 MAY_IMPORT: dict[str, set[str]] = {
-    "errors": set(),
-    "core": {"errors"},
-    "endpoints": {"errors"},
+    "secrets": set(),
+    "errors": {"secrets"},
+    "core": {"secrets", "errors"},
+    "endpoints": {"secrets", "errors"},
     "sandbox": set(),
     "dataset": FOUNDATION,
     "metrics": FOUNDATION,
@@ -34,9 +35,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "workflow": FOUNDATION | AUTHORING | TIERS | {"sandbox"},
     "plugin": FOUNDATION | AUTHORING | TIERS | {"sandbox", "workflow"},
     "cli": FOUNDATION | AUTHORING | TIERS | {"sandbox", "workflow"},
-    "production": FOUNDATION,
+    "production": FOUNDATION | AUTHORING | TIERS | {"sandbox", "workflow"},
     "__main__": {"cli"},
-    "": FOUNDATION | AUTHORING,
+    "": FOUNDATION | AUTHORING | {"production"},
 }
 HEAVY = {
     "dspy",

@@ -6,12 +6,16 @@ import ast
 import importlib
 import json
 import re
+import runpy
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+from tests.conftest import Project
+from tests.test_example_project import copy_of_project, finetuned, with_finetuned
 from tests.unit.reports.cases import RESULTS
 from tests.workflow.test_sabotage import SABOTAGE
 
@@ -23,6 +27,7 @@ from pytest_finetune.lock import Lock, read_lock
 from pytest_finetune.lock.review import lock_lines
 from pytest_finetune.plugin import MARKERS
 from pytest_finetune.plugin.markers import GatedClaim, ft_claim, ft_ladder
+from pytest_finetune.production import rehearsal
 from pytest_finetune.reports.header import given
 from pytest_finetune.reports.lines import failure
 from pytest_finetune.workflow.settings import read_settings
@@ -57,6 +62,31 @@ def test_the_snippets_about_the_sandbox_run(pytester: pytest.Pytester) -> None:
     (faults,) = snippets("docs/sandbox.md")
     pytester.makepyfile(test_faults=faults)
     pytester.runpytest_subprocess("-p", "no:randomly").assert_outcomes(passed=1)
+
+
+def test_the_snippets_about_production_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = copy_of_project(tmp_path)
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    service, script = project / "service.py", project / "script.py"
+    loads, canary, rehearsed = snippets("docs/production.md")
+    service.write_text(loads + canary, encoding="utf-8")
+    script.write_text(loads.splitlines()[0] + "\n" + rehearsed, encoding="utf-8")
+    promoted = finetuned(project, "tickets", "production")
+    with_finetuned(project, promoted)
+    with rehearsal("models.lock", "tickets") as sandbox:
+        table = f'[tool.pytest-finetune.endpoints.ours]\nbase_url = "{sandbox.base_url}"\n'
+        (project / "pyproject.toml").write_text(table, encoding="utf-8")
+        ours = promoted.model_copy(update={"endpoint": f"ours {sandbox.base_url}"})
+        candidate = ours.model_copy(update={"state": "candidate", "model": "sandbox-small"})
+        before = ours.model_copy(update={"state": "deprecated", "model": "sandbox-large"})
+        with_finetuned(project, candidate, ours, before)
+        names = runpy.run_path(str(service))
+    routed, served = names["serve"].counts, names["stable"].counts
+    assert (routed.stable + routed.candidate, routed.stable_errors, served.errors) == (1, 0, 0)
+    with_finetuned(project, promoted)
+    assert runpy.run_path(str(script))["program"].version == promoted
+    sys.modules.pop("finetune_tasks")
 
 
 def test_the_judge_of_the_docs_is_a_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,3 +184,16 @@ def test_what_pytest_tells_of_a_marker_is_what_it_takes(
     assert set(told) == {field.name for field in fields(GatedClaim)} - {"task", "claim", "margin", "default_margin"}
     assert replace(same, margin=None) == default
     assert [key for key in ("margin", *told) if f"\n    {key} " not in text] == []
+
+
+def test_the_page_about_teams_is_run(teams: Project) -> None:
+    page = (ROOT / "docs" / "teams.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (header,) = re.findall(r"<!-- header -->\n```text\n(.*?)\n```", page, re.DOTALL)
+    _, gate = re.findall(r"^pytest (.*)$", page, re.MULTILINE)
+    named, imported = snippets("docs/teams.md")
+    teams.write("pyproject.toml", table)
+    teams.write("teams/a/test_a.py", f"{imported}\n\n{named}    assert ft_task is tickets\n")
+    result = teams.run(*gate.split())
+    result.assert_outcomes(passed=4)
+    assert header in result.outlines

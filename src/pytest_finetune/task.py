@@ -95,12 +95,14 @@ class Task:
         student: The id of the model that is tuned, as its endpoint names it.
         teacher: The id of a stronger model, for the stage ``teacher`` and the recipe ``distill``.
         endpoint: The endpoint's name; ``None``: the setting ``ft_endpoint``.
-        name: What markers call the task; ``None``: the variable's name.
+        name: What markers call the task, without a ``/``; ``None``: the variable's name.
         optimizer: How the prompt-optimized stage is built: ``miprov2``, ``gepa``, ``bootstrap_random_search``,
             ``labeled_few_shot``, or a function that takes the task and gives a DSPy teleprompter.
-        recipe: How the fine-tuned stage is built: ``bootstrap``, ``labels``, ``distill``, ``better_together``, or a
-            function that takes the task and gives a DSPy teleprompter that fine-tunes; see ``docs/recipes.md``.
-        recipe_options: Parameters of a named recipe, such as ``{"source": "baseline"}``.
+        recipe: How the fine-tuned stage is built: ``bootstrap``, ``labels``, ``distill``, ``dpo``,
+            ``better_together``, or a function that takes the task and gives a DSPy teleprompter that fine-tunes; see
+            ``docs/recipes.md``.
+        recipe_options: Parameters of a named recipe, such as ``{"source": "baseline"}``; ``{"multitask": False}``
+            trains a model for each predictor.
         optimizer_options: Parameters of the optimizer, in DSPy's names.
         teacher_optimizer: As ``optimizer``, for the teacher's program; ``None``: the teacher is asked as it is.
         adapter: How prompts are written: ``chat``, ``json`` or ``xml``. It is pinned, since DSPy's default changes.
@@ -113,6 +115,9 @@ class Task:
             spread told. Every job is paid for.
         mix: Rows of other work to be trained on too, against forgetting: a `Mix`, or a dataset alone.
         suites: Other datasets by name, for claims with ``on=``: a `Suite`, or a dataset alone.
+
+    Attributes:
+        folder: That of its tasks file, from the rootdir; empty: the rootdir itself.
 
     Raises:
         UsageError: If an argument is of the wrong kind.
@@ -139,9 +144,12 @@ class Task:
     seeds: Sequence[int] = ()
     mix: Mix | Dataset | None = None
     suites: Mapping[str, Dataset | Suite] = field(default_factory=dict)
+    folder: str = field(default="", init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         who = f"Task {self.name!r}" if self.name else "Task"
+        if "/" in (self.name or ""):
+            raise UsageError(f"{who}: a name holds no '/': the folder of its tasks file stands before it by itself")
         if not callable(self.program):
             raise UsageError(
                 f"{who}: program must be a function that makes the program: program=lambda: YourModule()"
@@ -170,21 +178,27 @@ class Task:
         if len(set(seeds)) < len(seeds) or not all(type(seed) is int for seed in seeds):
             raise UsageError(f"{who}: seeds={seeds!r}: give different whole numbers, as seeds=(0, 1, 2)")
 
-    def bind(self, name: str, folder: Path) -> None:
+    def bind(self, name: str, root: Path, folder: str) -> None:
         """Called when the tasks file is read: a name for a task that has none, and the folder of its data.
 
         In place, since tests that import the tasks file must find the same object.
+
+        Args:
+            name: Its variable's.
+            root: The project.
+            folder: That of the tasks file, from there; empty: the project itself.
         """
         if self.name is None:
             object.__setattr__(self, "name", name)
-        object.__setattr__(self, "dataset", self.dataset.resolve(folder))
+        object.__setattr__(self, "folder", folder)
+        here = root / folder
+        object.__setattr__(self, "dataset", self.dataset.resolve(here))
         found = {
-            name: replace(suite, dataset=suite.dataset.resolve(folder))
-            for name, suite in self._named_suites().items()
+            name: replace(suite, dataset=suite.dataset.resolve(here)) for name, suite in self._named_suites().items()
         }
         object.__setattr__(self, "suites", found)
         if self.mixed is not None:
-            object.__setattr__(self, "mix", replace(self.mixed, dataset=self.mixed.dataset.resolve(folder)))
+            object.__setattr__(self, "mix", replace(self.mixed, dataset=self.mixed.dataset.resolve(here)))
 
     @property
     def mixed(self) -> Mix | None:
@@ -206,14 +220,14 @@ class Task:
 
     @property
     def id(self) -> str:
-        """The name under which the task is registered.
+        """What tells the task from all others of the project: its name, behind the folder of its tasks file.
 
         Raises:
             UsageError: If it has none yet.
         """
         if self.name is None:
             raise UsageError("this Task has no name: give it name=…, or assign it to a variable of the tasks file")
-        return self.name
+        return f"{self.folder}/{self.name}" if self.folder else self.name
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -253,13 +267,20 @@ class Task:
         return {name: value for name, value in given.items() if value is not None}
 
     def make_adapter(self) -> dspy.Adapter:
-        """A new adapter of the pinned kind.
+        """A new adapter of the pinned kind."""
+        return adapter_of(self.adapter)
 
-        An answer that it cannot read is a format error: DSPy's second call, in JSON, would hide what the model does.
-        """
-        import dspy
 
-        if self.adapter == "json":
-            return dspy.JSONAdapter()
-        kinds = {"chat": dspy.ChatAdapter, "xml": dspy.XMLAdapter}
-        return kinds[self.adapter](use_json_adapter_fallback=False)
+def adapter_of(kind: str) -> dspy.Adapter:
+    """A new adapter.
+
+    An answer that it cannot read is a format error: DSPy's second call, in JSON, would hide what the model does.
+
+    Args:
+        kind: One of `ADAPTERS`.
+    """
+    import dspy
+
+    if kind == "json":
+        return dspy.JSONAdapter()
+    return {"chat": dspy.ChatAdapter, "xml": dspy.XMLAdapter}[kind](use_json_adapter_fallback=False)

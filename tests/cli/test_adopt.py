@@ -80,6 +80,8 @@ def test_a_job_is_adopted_and_gated(ours: Project, client: openai.OpenAI, adopt:
     entry = read_lock(ours.candidate).entry("tickets", "finetuned")
     assert (entry.model, entry.served_as, entry.job and entry.job.id) == (model, None, job)
     assert (entry.artifacts.training_rows, entry.env) == (training.count(10), {"adopted": job})
+    assert {entry.artifacts.data} == {one.artifacts.data for one in read_lock(ours.lock).models}  # they share a file
+    assert len([*(ours.path / "models.lock.d").glob("data-*")]) == 1
     ours.run(f"--finetune-models={ours.candidate}").assert_outcomes(passed=1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +16,9 @@ from tests.conftest import Project
 from tests.unit.lock.conftest import make_entry
 
 from pytest_finetune.cli import ExitStatus
+from pytest_finetune.core.fingerprint import data_fingerprint
 from pytest_finetune.lock import Artifacts, Lock, read_lock, update_lock, write_lock
+from pytest_finetune.lock.data import get_data, put_data
 from pytest_finetune.sandbox import Sandbox
 
 Git = Callable[..., int]
@@ -43,9 +46,9 @@ def git(project: Project) -> Git:
     return call
 
 
-def retrain(project: Project, letter: str, minute: int) -> None:
+def retrain(project: Project, letter: str, minute: int, task: str = "tickets") -> None:
     """As if the finetuned stage had been built anew."""
-    entry = read_lock(project.lock).entry("tickets", "finetuned")
+    entry = read_lock(project.lock).entry(task, "finetuned")
     assert entry.job is not None
     assert entry.job.finished_at is not None
     ended = entry.job.finished_at + timedelta(minutes=minute)
@@ -56,7 +59,8 @@ def retrain(project: Project, letter: str, minute: int) -> None:
 def test_show_tells_what_is_pinned_and_on_what_it_was_accepted(
     command: Command, tmp_path: Path, snapshot: SnapshotAssertion
 ) -> None:
-    tuned = make_entry(previous=[{"model": "ft:small:acme:tickets:0000", "program": f"sha256:{'0' * 64}"}])
+    before = make_entry(model="ft:small:acme:tickets:0000", state="production").version
+    tuned = make_entry(previous=[before])
     plain = make_entry(stage="baseline", model="small", job=None, gate=[], recipe=None)
     write_lock(tmp_path / "models.lock", Lock(model=(tuned, plain)))
     done = command("lock", "show")
@@ -93,6 +97,38 @@ def test_each_difference_is_named_with_what_mends_it(
     assert "models.lock does not fit: " in done.err
 
 
+def change_rows(project: Project) -> None:
+    """Correct the first row's label, and take out the last row."""
+    path = project.path / "tickets.jsonl"
+    first, *lines = path.read_text(encoding="utf-8").splitlines()
+    row = json.loads(first)
+    row["department"] = "billing" if row["department"] != "billing" else "account"
+    path.write_text("\n".join([json.dumps(row), *lines[:-1]]) + "\n", encoding="utf-8")
+
+
+def test_rows_that_changed_are_counted_and_named(project: Project, command: Command) -> None:
+    change_rows(project)
+    told = [line for line in command("lock", "check").out.splitlines() if line.startswith("tickets/finetuned")]
+    built = "1 row changed (tickets.jsonl:1): the rows it was built from have changed"
+    scored = "1 row removed: the rows it was scored on have changed, so the locked scores cannot be compared"
+    assert told == [
+        f"tickets/finetuned: data.{split}: {words}: pytest --ft-retrain --ft-task tickets"
+        for split, words in (("train", built), ("test", scored))
+    ]
+
+
+def test_rows_are_not_told_from_a_file_that_is_not_of_the_locked_data(project: Project, command: Command) -> None:
+    change_rows(project)
+    entry = read_lock(project.lock).entry("tickets", "baseline")
+    other = put_data(Artifacts.beside(project.lock), [])
+    refs = entry.artifacts.model_copy(update={"data": other})
+    update_lock(project.lock, [entry.model_copy(update={"artifacts": refs})])
+    told = [line for line in command("lock", "check").out.splitlines() if line.startswith("tickets/baseline: data")]
+    assert len(told) == 2
+    assert all("some rows have changed, and which ones cannot be told (" in line for line in told)
+    assert all("has other rows of the train split than the lock pins" in line for line in told)
+
+
 def test_a_lost_file_is_named(project: Project, command: Command) -> None:
     project.artifact("training").unlink()
     done = command("lock", "check", "tickets")
@@ -114,6 +150,10 @@ def test_a_model_that_is_gone_or_going_is_named(project: Project, command: Comma
         assert gone.startswith("tickets/finetuned: endpoint 'ours' has no model 'ft:sandbox-small")
         assert warned.startswith("warning: tickets/teacher: 'sandbox-large' is shut down in ")
         assert command("lock", "check", "--live", "--notice", "7").out.splitlines() == [gone]
+        with (project.path / "pyproject.toml").open("a") as file:
+            file.write("[tool.pytest-finetune]\nshutdown_notice = 7\n")
+        assert command("lock", "check", "--live").out.splitlines() == [gone]
+        assert sorted(command("lock", "check", "--live", "--notice", "60").out.splitlines()) == [gone, warned]
 
 
 def test_what_nothing_refers_to_is_pruned(project: Project, command: Command) -> None:
@@ -137,6 +177,26 @@ def test_diff_tells_what_changed_since_a_commit(project: Project, command: Comma
     assert command("lock", "diff").out == "models.lock pins what it pinned at HEAD.\n"
     assert command("lock", "diff", "HEAD~1").out == f"tickets/finetuned: model {was} -> ft:small:a\n"
     assert "git has no models.lock at 'nowhere'" in command("lock", "diff", "nowhere").err
+
+
+def test_diff_tells_which_rows_changed_and_what_answered(project: Project, command: Command, git: Git) -> None:  # noqa: ARG001  # all is committed
+    artifacts, entry = Artifacts.beside(project.lock), read_lock(project.lock).entry("tickets", "baseline")
+    assert entry.artifacts.data is not None
+    rows = get_data(artifacts, entry.artifacts.data, entry.data)
+    spared = next(row for row in rows if row.split == "test")
+    left = [row for row in rows if row is not spared]
+    fingerprint = data_fingerprint(row.row_id for row in left if row.split == "test")
+    changes = {
+        "data": entry.data.model_copy(update={"test": fingerprint, "test_rows": entry.data.test_rows - 1}),
+        "artifacts": entry.artifacts.model_copy(update={"data": put_data(artifacts, left)}),
+        "served_models": ("small-2026-05-01",),
+    }
+    update_lock(project.lock, [entry.model_copy(update=changes)])
+    said = "tickets/baseline: answered by its own name -> small-2026-05-01\n"
+    assert command("lock", "diff").out == f"{said}  data.test: 1 row removed\n"
+    artifacts.path(entry.artifacts.data).unlink()
+    was, is_now = entry.data.test[:12], fingerprint[:12]
+    assert command("lock", "diff").out == f"{said}  data.test: {was}… -> {is_now}…\n"
 
 
 @pytest.mark.parametrize("driver", [False, True])
@@ -169,3 +229,43 @@ def test_two_branches_that_retrain_one_task_are_resolved(
     assert entry.model == "ft:small:later"
     assert entry.previous[0].model == "ft:small:sooner"
     assert entry.previous[1].model.startswith("ft:sandbox-small:")
+
+
+def test_branches_that_retrain_and_promote_different_tasks_merge_by_themselves(
+    project: Project, command: Command, git: Git
+) -> None:
+    pinned = read_lock(project.lock).of_task("tickets")
+    update_lock(project.lock, [entry.model_copy(update={"task": "letters"}) for entry in pinned])
+    assert git("commit", "-am", "letters") == git("checkout", "-b", "theirs") == 0
+    retrain(project, "theirs", 9, "letters")
+    assert git("commit", "-am", "theirs") == git("checkout", "main") == 0
+    assert command("promote", "tickets").status == ExitStatus.HELD
+    retrain(project, "ours", 3)
+    assert git("commit", "-am", "ours") == git("merge", "theirs") == 0
+    lock = read_lock(project.lock)
+    assert [version.state for version in lock.entry("tickets", "finetuned").versions] == ["candidate", "production"]
+    assert lock.entry("letters", "finetuned").model == "ft:small:theirs"
+
+
+def test_a_task_that_one_branch_promoted_and_the_other_retrained_keeps_both(
+    project: Project, command: Command, git: Git
+) -> None:
+    served = read_lock(project.lock).entry("tickets", "finetuned").model
+    assert git("checkout", "-b", "theirs") == 0
+    retrain(project, "newer", 9)
+    assert git("commit", "-am", "theirs") == git("checkout", "main") == 0
+    assert command("promote", "tickets").status == ExitStatus.HELD
+    assert git("commit", "-am", "ours") == 0
+    assert git("merge", "theirs") != 0
+    done = command("lock", "fix")
+    assert done.out.splitlines()[0] == (
+        "tickets: both sides changed it. ft:small:newer stands, which was trained later;"
+        f" {served} is in its history; in production: {served}"
+    )
+    entry = read_lock(project.lock).entry("tickets", "finetuned")
+    assert [(version.model, version.state) for version in entry.versions] == [
+        ("ft:small:newer", "candidate"),
+        (served, "production"),
+    ]
+    assert [event.model for event in entry.history] == [served]
+    assert command("promote", "tickets").status == ExitStatus.HELD

@@ -64,7 +64,7 @@ def test_its_path_starts_where_pytest_was_called_and_then_at_the_rootdir(
         ("missing.lock", "ERROR: there is no lock at <project>/missing.lock: build the models and write it with"),
         ("tickets.jsonl", "ERROR: <project>/tickets.jsonl is not valid TOML"),
         (".", "ERROR: <project> cannot be read: Is a directory"),
-        ("models.lock --finetune-models=other.lock", "names 2 locks, and a run gates on one"),
+        ("models.lock --finetune-models=other.lock", "ERROR: there is no lock at <project>/other.lock: build the"),
     ],
 )
 def test_a_lock_that_cannot_be_used_is_one_error_before_anything_is_collected(
@@ -118,7 +118,7 @@ def test_a_run_in_which_nothing_could_be_compared_is_not_green(built: Project) -
     built.write("test_models.py", LOCKED)
     built.gate().assert_outcomes(passed=1)
     whole = built.lock.read_text()
-    built.lock.write_text(re.sub(r"(?m)^rows = .*\n", "", whole))
+    built.lock.write_text(re.sub(r'(?m)^rows = ".*\n', "", whole))
     cut = built.gate()
     cut.assert_outcomes(errors=1)
     cut.stdout.fnmatch_lines(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
+from datetime import datetime, timezone
 
 import pytest
 from tests.conftest import Project
 
-from pytest_finetune.lock import read_lock
+from pytest_finetune.lock import edit_lock, read_lock
+from pytest_finetune.lock.life import Decision, promote
 
 
 @pytest.fixture
@@ -33,6 +37,30 @@ def test_it_locks_what_holds_and_builds_nothing(candidate: Project, plugin_args:
     assert (
         "has nothing new of tickets: build one with pytest-finetune train" in again.stderr.str() + again.stdout.str()
     )
+
+
+def test_what_is_in_production_stays_there_until_the_candidate_is_promoted(built: Project) -> None:
+    tuned = read_lock(built.lock).entry("tickets", "finetuned")
+    older = promote(tuned.model_copy(update={"model": "ft:older"}), Decision(datetime.now(timezone.utc), "Ada"))
+    edit_lock(built.lock, lambda lock: lock.with_stage(older))
+    result = built.run("--ft-accept")
+    told = "ft:older stays in production until you promote what was locked: pytest-finetune promote tickets"
+    result.stdout.fnmatch_lines(["tickets: locked in *models.lock", f"tickets/finetuned: {told}"])
+    lock = read_lock(built.lock)
+    entry = lock.entry("tickets", "finetuned")
+    assert [(version.model, version.state) for version in entry.versions] == [
+        (tuned.model, "candidate"),
+        ("ft:older", "production"),
+    ]
+    rows = {one.stage: one.artifacts.rows for one in lock.models}
+    assert {claim.claim: {*claim.rows} for claim in entry.gate} == {
+        "finetuned >= 0.5": {rows["finetuned"]},
+        "finetuned >= prompt_optimized": {rows["finetuned"], rows["prompt_optimized"]},
+    }
+    subprocess.run([sys.executable, "-m", "pytest_finetune", "promote", "tickets"], cwd=built.path, check=True)
+    promoted = read_lock(built.lock).entry("tickets", "finetuned")
+    assert [version.state for version in promoted.versions] == ["production", "deprecated"]
+    assert promoted.version == entry.version.model_copy(update={"state": "production"})
 
 
 def test_what_does_not_hold_is_not_locked(candidate: Project) -> None:
@@ -63,7 +91,7 @@ def test_what_it_cannot_do_is_said(built: Project, options: list[str], message: 
 def test_a_candidate_for_a_lock_elsewhere_finds_its_files_there(candidate: Project) -> None:
     (candidate.path / "locks").mkdir()
     shutil.move(candidate.path / "models.lock.d", candidate.path / "locks" / "prod.lock.d")
-    (candidate.candidate.with_name("candidate.of")).write_text(str(candidate.path / "locks" / "prod.lock"))
+    (candidate.candidate.with_name("candidate.of")).write_text('{"tickets": "locks/prod.lock"}')
     candidate.run(f"--finetune-models={candidate.candidate}").assert_outcomes(passed=3)
     candidate.run("--finetune-models=locks/prod.lock", "--ft-accept").assert_outcomes(passed=3)
     assert (candidate.path / "locks" / "prod.lock").exists()

@@ -50,6 +50,13 @@ def test_a_wrong_one_is_one_error(built: Project, table: str, message: str) -> N
     assert "Traceback" not in result.stderr.str()
 
 
+@pytest.mark.parametrize("gated", [True, False])
+def test_a_wrong_one_of_pytest_s_ini_is_named(built: Project, gated: bool) -> None:
+    result = (built.gate if gated else built.run)("-o", "ft_require=maybe")
+    assert result.ret == (pytest.ExitCode.USAGE_ERROR if gated else pytest.ExitCode.TESTS_FAILED)
+    assert "setting 'require' (from ini): invalid truth value 'maybe': write true or false" in built.said(result)
+
+
 def test_a_wrong_one_is_no_pass_where_the_gate_is_off(built: Project) -> None:
     built.write("pyproject.toml", f"{TABLE}modles = ['models.lock']\n")
     result = built.run("-q")

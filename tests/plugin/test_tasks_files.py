@@ -54,10 +54,11 @@ def test_a_test_that_imports_it_gets_the_same_object(built: Project) -> None:
 
 
 def test_it_may_be_elsewhere_and_there_may_be_several(built: Project) -> None:
-    built.write("pytest.ini", "[pytest]\nft_tasks = tuning/*_tasks.py\n")
-    (built.path / "tuning").mkdir()
-    for name in ("finetune_tasks.py", "tickets.jsonl"):
-        (built.path / name).rename(built.path / "tuning" / name)
+    built.write("pytest.ini", "[pytest]\nft_tasks = tuning/*_tasks.py\nft_models = models.lock\n")
+    built.move("tuning", "finetune_tasks.py", "tickets.jsonl")
     built.write("tuning/more_tasks.py", "from finetune_tasks import task\n\nreplies = task()\n")
-    built.write("test_all.py", "def test_it(ft_tasks): assert list(ft_tasks) == ['tickets', 'replies']\n")
-    built.gate().assert_outcomes(passed=4)
+    built.edit("test_models.py", '"tickets"', '"tuning/tickets"')
+    built.write(
+        "test_all.py", "def test_it(ft_tasks): assert list(ft_tasks) == ['tuning/tickets', 'tuning/replies']\n"
+    )
+    built.run().assert_outcomes(passed=4)

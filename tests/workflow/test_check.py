@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import dspy
@@ -17,7 +20,9 @@ from pytest_finetune.core.checklist import Checklist, Finding, State
 from pytest_finetune.core.prospects import Probe
 from pytest_finetune.errors import UsageError
 from pytest_finetune.lock import read_lock
-from pytest_finetune.workflow.check import check, outside, preflight, probe
+from pytest_finetune.training.journal import Journal
+from pytest_finetune.workflow.check import check, outside, probe
+from pytest_finetune.workflow.preflight import check_training_price, preflight
 from pytest_finetune.workflow.run import Run
 from pytest_finetune.workflow.settings import read_settings
 
@@ -59,6 +64,29 @@ def checked(run: Callable[..., Run]) -> Checked:
 
 def found(checklist: Checklist) -> Mapping[str, Finding]:
     return {finding.name: finding for finding in checklist.findings}
+
+
+def begin(project: Project, state: str, endpoint: str) -> None:
+    """A line of the journal, as a build of the project writes it."""
+    about = {"endpoint": endpoint, "model": "sandbox-small", "comeback": "pytest-finetune train tickets"}
+    Journal(project.path / ".pytest-finetune" / "jobs.jsonl").write("k", state, job="ftjob-1", **about)
+
+
+@pytest.fixture
+def closed() -> Iterator[str]:
+    """An endpoint that answers 404 to everything: it cannot list its jobs."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(404)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        server.shutdown()
 
 
 def question(metric: Any = None, rows: Mapping[str, list[tuple[str, str]]] | None = None) -> Task:
@@ -131,7 +159,7 @@ def test_a_damaged_lock_hides_nothing_of_the_data(checked: Checked, project: Pro
 
 def test_prices_and_a_hosted_endpoint_are_named(checked: Checked, project: Project) -> None:
     project.write(
-        "pyproject.toml", '[tool.pytest-finetune.endpoints.mine]\nbase_url = "https://me:secret@gpu.example.org/v1"\n'
+        "pyproject.toml", '[tool.pytest-finetune.endpoints.mine]\nbase_url = "https://gpu.example.org/v1"\n'
     )
     project.edit("finetune_tasks.py", 'endpoint="sandbox"', 'endpoint="mine", hyperparameters={"n_epochs": 1}')
     told = found(checked())
@@ -212,6 +240,31 @@ class TestBeforeABuild:
         preflight(run(max_cost=100.0), ["tickets"], lambda _: None)
         with pytest.raises(UsageError, match=r"cost: traces \$0\.0000, job \$0\.\d+, .* \(wanted: at most \$0\.01\)"):
             preflight(run(max_cost=0.01), ["tickets"], pytest.fail)
+
+    @pytest.mark.parametrize(("state", "paid"), [("created", True), ("succeeded", True), ("failed", False)])
+    def test_a_job_that_was_handed_in_is_not_held_against_a_lower_cap(
+        self, run: Callable[..., Run], project: Project, state: str, paid: bool
+    ) -> None:
+        project.edit("finetune_tasks.py", 'endpoint="sandbox"', 'endpoint="sandbox", hyperparameters={"n_epochs": 3}')
+        begin(project, state, "sandbox")
+        said: list[str] = []
+        with nullcontext() if paid else pytest.raises(UsageError, match="wanted: at most"):
+            preflight(run(max_cost=0.01), ["tickets"], said.append)
+        told = "tickets: a job was handed in before, so that only what it does not cover is held against the cap."
+        assert (told in said) is paid
+
+    def test_a_cap_needs_the_price_of_training_but_for_a_job_that_was_handed_in(
+        self, run: Callable[..., Run], project: Project, closed: str
+    ) -> None:
+        project.write("pyproject.toml", f'[tool.pytest-finetune.endpoints.mine]\nbase_url = "{closed}"\n')
+        project.edit("finetune_tasks.py", 'endpoint="sandbox"', 'endpoint="mine"')
+        capped = run(max_cost=5.0)
+        with pytest.raises(UsageError, match="needs the price of training 'sandbox-small'"):
+            check_training_price(capped, capped.tasks["tickets"], lambda _: None)
+        begin(project, "created", "mine")
+        check_training_price(capped, capped.tasks["tickets"], lambda _: None)
+        free = run()
+        check_training_price(free, free.tasks["tickets"], pytest.fail)
 
     def test_a_cap_that_an_unknown_cost_may_pass_is_told(self, run: Callable[..., Run]) -> None:
         said: list[str] = []

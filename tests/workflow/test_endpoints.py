@@ -58,6 +58,7 @@ def test_what_was_built_there_is_gated_there_and_nowhere_else(ours: Project, ser
     assert gone.ret == pytest.ExitCode.TESTS_FAILED
     assert gone.parseoutcomes()["errors"] >= 2
     assert pinned.model in gone.stdout.str()
+    assert "go back to an earlier version: pytest-finetune rollback tickets; or build anew: " in gone.stdout.str()
 
 
 def test_a_job_that_fails_ends_the_run_with_the_reason_and_the_lock_as_it_was(ours: Project) -> None:

@@ -43,22 +43,21 @@ def run(built: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
 
 def leaks_in(run: Run, stage: str) -> Leaks:
     task = run.tasks["tickets"]
-    entry = read_lock(run.settings.lock).entry("tickets", stage)
-    return leaks_of(
-        task.dataset.rows("test"), pinned_stage(task, entry, run.endpoint(task), run.artifacts), run.artifacts
-    )
+    entry = read_lock(run.locks.of("tickets")).entry("tickets", stage)
+    pinned = pinned_stage(task, entry, run.endpoint(task), run.artifacts("tickets"))
+    return leaks_of(task.dataset.rows("test"), pinned)
 
 
 def repin(run: Run, stage: str, **refs: str) -> None:
-    entry = read_lock(run.settings.lock).entry("tickets", stage)
+    entry = read_lock(run.locks.of("tickets")).entry("tickets", stage)
     changed = entry.artifacts.model_copy(update=refs)
-    update_lock(run.settings.lock, [entry.model_copy(update={"artifacts": changed})])
+    update_lock(run.locks.of("tickets"), [entry.model_copy(update={"artifacts": changed})])
 
 
 def train_on(run: Run, *texts: str) -> Path:
     """Put messages in the place of the first that the model was trained on."""
-    ref = read_lock(run.settings.lock).entry("tickets", FINETUNED).artifacts.training or ""
-    lines = run.artifacts.get_bytes(ref).decode().splitlines()
+    ref = read_lock(run.locks.of("tickets")).entry("tickets", FINETUNED).artifacts.training or ""
+    lines = run.artifacts("tickets").get_bytes(ref).decode().splitlines()
     for number, text in enumerate(texts):
         row = json.loads(lines[number])
         header, said, *rest = row["messages"][1]["content"].split("\n")
@@ -66,9 +65,9 @@ def train_on(run: Run, *texts: str) -> Path:
         assert said
         row["messages"][1]["content"] = "\n".join([header, text, *rest])
         lines[number] = json.dumps(row)
-    ref = run.artifacts.put_bytes("training", "".join(f"{line}\n" for line in lines).encode())
+    ref = run.artifacts("tickets").put_bytes("training", "".join(f"{line}\n" for line in lines).encode())
     repin(run, FINETUNED, training=ref)
-    return run.artifacts.path(ref)
+    return run.artifacts("tickets").path(ref)
 
 
 def test_unbroken_no_stage_has_seen_a_test_row_or_one_near_to_it(run: Run) -> None:
@@ -99,10 +98,10 @@ def test_a_test_row_in_the_training_file_is_named_with_its_line_and_the_way_out(
 
 def test_a_demonstration_that_is_a_test_row_is_found(run: Run) -> None:
     row = run.tasks["tickets"].dataset.rows("test")[0]
-    entry = read_lock(run.settings.lock).entry("tickets", PROMPT_OPTIMIZED)
-    state = run.artifacts.get_json(entry.artifacts.program)
+    entry = read_lock(run.locks.of("tickets")).entry("tickets", PROMPT_OPTIMIZED)
+    state = run.artifacts("tickets").get_json(entry.artifacts.program)
     state["predictors"]["self"]["demos"][2] = {"text": row.fields["text"], "department": "billing"}
-    repin(run, PROMPT_OPTIMIZED, program=run.artifacts.put_json("program", state))
+    repin(run, PROMPT_OPTIMIZED, program=run.artifacts("tickets").put_json("program", state))
     assert leaks_in(run, PROMPT_OPTIMIZED).exact == (Leak(row.row_id, "demonstration 3 of predictor 'self'", 1.0),)
 
 
@@ -156,7 +155,7 @@ def make_task(program: Any, test: Sequence[Fields], inputs: Sequence[str], **cha
     }
     dataset = Dataset.from_examples({**rows, "test": test}, inputs=inputs)
     made = Task(program=program, dataset=dataset, metric=metrics.exact_match("answer"), student="m", **changes)
-    made.bind("qa", Path())
+    made.bind("qa", Path(), "")
     return made
 
 
@@ -174,7 +173,7 @@ def leaks_of_stage(
     )
     facts = facts_of(task, FINETUNED, task.program(), HERE)
     entry = Entry(**facts.model_dump(), model="ft:m:1", artifacts=refs)
-    return leaks_of(task.dataset.rows("test"), pinned_stage(task, entry, HERE, artifacts), artifacts)
+    return leaks_of(task.dataset.rows("test"), pinned_stage(task, entry, HERE, artifacts))
 
 
 def training_file(task: Task, *calls: Call) -> bytes:

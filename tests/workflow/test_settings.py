@@ -5,10 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import pytest
-
 from pytest_finetune.core.records import Inconclusive
-from pytest_finetune.errors import UsageError
 from pytest_finetune.workflow.settings import read_settings
 
 
@@ -39,16 +36,16 @@ def test_a_path_starts_at_the_call_if_it_is_an_option_and_at_the_root_otherwise(
         (folder / "models.lock").touch()
     option = read_settings(tmp_path, options={"models": ["models.lock"]}, environment={}, called_from=below)
     ini = read_settings(tmp_path, ini={"models": ["models.lock"]}, environment={}, called_from=below)
-    assert [option.lock, ini.lock] == [below / "models.lock", tmp_path / "models.lock"]
+    assert [*option.models, *ini.models] == [below / "models.lock", tmp_path / "models.lock"]
     (below / "models.lock").unlink()
     again = read_settings(tmp_path, options={"models": ["models.lock"]}, environment={}, called_from=below)
-    assert again.lock == tmp_path / "models.lock"
+    assert again.models == (tmp_path / "models.lock",)
 
 
-def test_a_run_has_one_lock(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"'models' \(from option\) names 2 locks, and a run gates on one"):
-        read_settings(tmp_path, options={"models": ["a.lock", "b.lock"]}, environment={})
-    assert len(read_settings(tmp_path, options={"models": ["a.lock", "./a.lock"]}, environment={}).models) == 2
+def test_a_run_may_have_several_locks_each_once(tmp_path: Path) -> None:
+    options = {"models": ["b.lock", "a.lock", "./b.lock"]}
+    found = read_settings(tmp_path, options=options, environment={}, called_from=tmp_path).models
+    assert found == (tmp_path / "b.lock", tmp_path / "a.lock")
 
 
 def test_the_endpoint_is_the_retrain_s_then_the_task_s_then_the_setting_s(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from enum import IntEnum
 import click
 
 from pytest_finetune.errors import FinetuneError, UsageError
+from pytest_finetune.secrets import shown
 
 VERBS = {
     "check": "Say whether tasks are worth fine-tuning, and what to do first if not.",
@@ -16,6 +17,9 @@ VERBS = {
     "train": "Build the stages of tasks and keep them as a candidate for the lock.",
     "jobs": "List fine-tuning jobs; watch, resume, cancel or forget one.",
     "lock": "See what the lock pins, hold it against the tasks file, and mend it.",
+    "promote": "Put a version that passed the gate into production.",
+    "rollback": "Go back to an earlier version.",
+    "retire": "Let a version never serve again.",
     "flips": "Show the rows on which the two sides of a claim differ.",
     "rows": "List the answers that are stored; export or prune them.",
     "merge": "Take the rows of other stores, such as those of CI shards, into one.",
@@ -61,6 +65,11 @@ def commands() -> None:
     Exit status: 0 held, 1 a claim failed, 2 inconclusive, 3 not evaluated, 4 usage, 75 pending: a job
     was handed in and goes on.
     """
+
+
+def say(text: str) -> None:
+    """Print what a lock, a journal or an endpoint may have said: no secret, and nothing that steers the terminal."""
+    click.echo(shown(text))
 
 
 def main() -> None:

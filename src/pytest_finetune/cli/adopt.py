@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from pytest_finetune.cli import say
+
 
 @click.command(name="adopt")
 @click.argument("found_as", metavar="ID")
@@ -32,15 +34,15 @@ def command(found_as: str, task: str, served_as: str | None, training_file: Path
 
     run = Run(read_settings(root.resolve()), retrain=True)
     try:
-        done = adopt(run, task, found_as, served_as=served_as, training_file=training_file, report=click.echo)
+        done = adopt(run, task, found_as, served_as=served_as, training_file=training_file, report=say)
     finally:
         run.close()
     entry = done.entry
     asked = f", served as {entry.served_as}" if entry.served_as else ""
-    click.echo(f"{task}: the candidate's fine-tuned stage is {entry.model}{asked}.")
-    click.echo(f"It was trained on {entry.artifacts.training_rows:,} rows, which are kept beside the lock.")
-    click.echo(f"The candidate has the stages {', '.join(done.stages)}. Gate it:")
+    say(f"{task}: the candidate's fine-tuned stage is {entry.model}{asked}.")
+    say(f"It was trained on {entry.artifacts.training_rows:,} rows, which are kept beside the lock.")
+    say(f"The candidate has the stages {', '.join(done.stages)}. Gate it:")
     shown = run.candidate.relative_to(Path.cwd()) if run.candidate.is_relative_to(Path.cwd()) else run.candidate
-    click.echo(f"  pytest --finetune-models={shown}")
-    click.echo("Gate it and let it into the lock:")
-    click.echo("  pytest --ft-accept")
+    say(f"  pytest --finetune-models={shown}")
+    say("Gate it and let it into the lock:")
+    say("  pytest --ft-accept")

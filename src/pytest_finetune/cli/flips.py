@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("task")
 @click.argument("claim")
-@click.option("--lock", type=click.Path(dir_okay=False, path_type=Path), help="The lock; else that of the settings.")
+@click.option(
+    "--lock",
+    type=click.Path(dir_okay=False, path_type=Path),
+    multiple=True,
+    help="The lock (repeatable); else all locks of the project.",
+)
 @click.option("--on", metavar="SUITE", help="The rows of this suite, in the place of the test split.")
 @click.option("--max-rows", type=click.IntRange(1), help="The first so many rows, as a claim that was stopped early.")
 @click.option("--limit", type=click.IntRange(1), help="Show so many at most.")
@@ -30,7 +35,7 @@ if TYPE_CHECKING:
     "--root", type=click.Path(exists=True, file_okay=False, path_type=Path), default=Path(), help="The project."
 )
 def command(
-    task: str, claim: str, lock: Path | None, on: str | None, max_rows: int | None, limit: int | None, root: Path
+    task: str, claim: str, lock: tuple[Path, ...], on: str | None, max_rows: int | None, limit: int | None, root: Path
 ) -> None:
     """Show the rows of a TASK on which the two sides of a CLAIM differ.
 
@@ -53,11 +58,11 @@ def command(
 
 
 @contextmanager
-def _offline(root: Path, lock: Path | None) -> Iterator[Run]:
+def _offline(root: Path, lock: tuple[Path, ...]) -> Iterator[Run]:
     from pytest_finetune.workflow.run import Run
     from pytest_finetune.workflow.settings import read_settings
 
-    settings = read_settings(root, options={"models": [str(lock)] if lock else None})
+    settings = read_settings(root, options={"models": [str(path) for path in lock]})
     run = Run(replace(settings, offline=True, max_cost=None))
     try:
         run.check()

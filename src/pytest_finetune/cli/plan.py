@@ -10,7 +10,12 @@ import click
 
 @click.command()
 @click.argument("tasks", nargs=-1, metavar="[TASK]...")
-@click.option("--lock", type=click.Path(dir_okay=False, path_type=Path), help="The lock; else that of the project.")
+@click.option(
+    "--lock",
+    type=click.Path(dir_okay=False, path_type=Path),
+    multiple=True,
+    help="The lock (repeatable); else all locks of the project.",
+)
 @click.option(
     "--margin",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -22,7 +27,12 @@ import click
     "--root", type=click.Path(exists=True, file_okay=False, path_type=Path), default=Path(), help="The project."
 )
 def command(
-    tasks: tuple[str, ...], lock: Path | None, margin: float | None, alpha: float | None, stop_early: bool, root: Path
+    tasks: tuple[str, ...],
+    lock: tuple[Path, ...],
+    margin: float | None,
+    alpha: float | None,
+    stop_early: bool,
+    root: Path,
 ) -> None:
     """Say what a gated run of the TASKs (of all, if none is named) takes, and what its rows can certify.
 
@@ -35,9 +45,10 @@ def command(
     from pytest_finetune.workflow.run import Run
     from pytest_finetune.workflow.settings import read_settings
 
-    options = {"models": None if lock is None else [str(lock)], "margin": margin, "alpha": alpha}
+    options = {"models": [str(path) for path in lock], "margin": margin, "alpha": alpha}
     settings = replace(read_settings(root.resolve(), options=options), stop_early=stop_early)
-    if lock is not None and not settings.lock.exists():
-        raise LockError(f"there is no lock at {settings.lock}: plan the first build without --lock")
+    missing = [path for path in settings.models if not path.exists()]
+    if lock and missing:
+        raise LockError(f"there is no lock at {missing[0]}: plan the first build without --lock")
     for line in plan_lines(plan(Run(settings), tasks)):
         click.echo(line)

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_finetune.calls.engine import Calling
-from pytest_finetune.calls.failures import concerns_all, is_refusal, is_unknown_model, scrubbed
+from pytest_finetune.calls.failures import concerns_all, is_refusal, is_unknown_model, remedy, scrubbed
 from pytest_finetune.calls.notes import NOTES, Notes
 from pytest_finetune.core.fingerprint import canonical_json
 from pytest_finetune.core.records import Row, RowState
@@ -34,6 +34,7 @@ from pytest_finetune.errors import EndpointError, NotDeployed, UsageError
 from pytest_finetune.evaluate.attach import attach
 from pytest_finetune.evaluate.stages import Question, StageRun
 from pytest_finetune.metrics import Metric
+from pytest_finetune.secrets import redacted
 
 if TYPE_CHECKING:
     import dspy
@@ -167,12 +168,13 @@ class Asker:
         rest = "No other row would fare better, so the evaluation ended; what was answered is kept"
         if is_unknown_model(failure):
             hopeless = NotDeployed(
-                f"stage {self._stage.name}: model {self._stage.model!r} is not deployed: {text}. Deploy it under that"
+                f"stage {self._stage.name}: model {notes.failing!r} is not deployed: {text}. Deploy it under that"
                 f" name, or say in pyproject.toml how (deploy and probe; docs/endpoints.md). {rest}"
             )
         elif concerns_all(failure):
             hopeless = EndpointError(
-                f"stage {self._stage.name}: the endpoint refused to ask model {self._stage.model!r}: {text}. {rest}"
+                f"stage {self._stage.name}: the endpoint refused to ask model {notes.failing!r}: {text}. {rest}."
+                f" Next: {remedy(failure)}, then run again"
             )
         error = f"{text} (after {notes.attempts} requests)"
         return _answer(question, notes, RowState.ERROR, error=error, failing=Failing.ENDPOINT, hopeless=hopeless)
@@ -216,7 +218,7 @@ def _answer(
         output=output,
         usage=notes.usage,
         latency=notes.latency,
-        error=error,
+        error=None if error is None else redacted(error),
         served_model=notes.served_model,
     )
     return Answer(row, notes.attempts, failing, hopeless)

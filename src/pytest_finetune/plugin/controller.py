@@ -16,6 +16,7 @@ from pytest_finetune.core.claims import ScopedClaim
 from pytest_finetune.core.records import Policy
 from pytest_finetune.core.results import Result
 from pytest_finetune.errors import FinetuneError, UsageError
+from pytest_finetune.secrets import shown
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -135,6 +136,7 @@ class Controller:
 
     def _refuse_silence(self, session: pytest.Session) -> None:
         """Claims without a verdict, or that do not hold, must not leave a run green because no test failed."""
+        self._name_unjudged_locks(session)
         silent = [node_id for node_id, end in self.outcomes.items() if end == "not held"]
         if not self.session.claims.tasks:
             self.said.append(
@@ -153,6 +155,17 @@ class Controller:
             )
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
+    def _name_unjudged_locks(self, session: pytest.Session) -> None:
+        """Of several locks, one on which nothing was claimed: an error where it was asked for in so many words."""
+        run = self.session.run
+        idle = [] if run.retrain else run.locks.without_claim(self.session.claims.tasks.values())
+        for path in idle if len(run.locks.paths) > 1 else []:
+            said = f"{run.locks.shown(path)} was given and not judged, since no claim on its tasks was selected"
+            if run.settings.origins["models"] == "option":
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+                said = f"ERROR: {said}"
+            self.said.append(said)
+
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Tell the verdicts."""
         from pytest_finetune.reports.summary import summary
@@ -165,7 +178,7 @@ class Controller:
         for line in summary(list(self.results.values()), len(unevaluated), explain=explain):
             terminalreporter.write_line(line)
         for line in [*self._diagnosis(), *self.said]:
-            terminalreporter.write_line(line, red=line.startswith("ERROR"))
+            terminalreporter.write_line(shown(line), red=line.startswith("ERROR"))
 
     def _diagnosis(self) -> list[str]:
         """What keeps the models back that this run has built."""
@@ -251,7 +264,7 @@ class Controller:
         reporter = self.session.config.pluginmanager.getplugin("terminalreporter")
         if reporter is not None:
             reporter.ensure_newline()
-            reporter.write_line(sentence)
+            reporter.write_line(shown(sentence))
 
 
 def _end(report: pytest.TestReport) -> str:

@@ -36,7 +36,7 @@ def _ft_run(pytestconfig: pytest.Config) -> Run:
 
 @pytest.fixture(scope="session")
 def ft_tasks(_ft_run: Run) -> Mapping[str, Task]:
-    """The tasks of the tasks files, by name: ``ft_tasks["tickets"]``. No model is called for it."""
+    """The tasks of the tasks files, by id: ``ft_tasks["tickets"]``. No model is called for it."""
     return _told(lambda: _ft_run.tasks)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
@@ -22,7 +22,7 @@ class GatedClaim:
     """One claim of one test.
 
     Attributes:
-        task: The task's name.
+        task: The task's id; as the marker names it where no tasks are loaded.
         claim: What must hold.
         on: The suite; ``None``: the task's test split.
         by: The field by which the rows are sliced; ``None``: not at all.
@@ -91,21 +91,25 @@ def markers_of(node: pytest.Function | pytest.Item) -> list[pytest.Mark]:
     return [mark for mark in node.iter_markers() if mark.name in _SIGNATURES][::-1]
 
 
-def claims_of(marks: Collection[pytest.Mark]) -> list[tuple[str, GatedClaim]]:
+def claims_of(marks: Collection[pytest.Mark], called: Callable[[str], str]) -> list[tuple[str, GatedClaim]]:
     """The claims of one test, each with its id.
+
+    Args:
+        marks: The test's markers.
+        called: Gives the id of a task by the name that a marker has for it; ids of tests have the marker's.
 
     Raises:
         UsageError: If a marker's arguments are wrong, or a claim stands there twice.
     """
     claims = [claim for mark in marks for claim in _read(mark)]
     several = len({claim.task for claim in claims}) > 1
-    found: dict[str, GatedClaim] = {}
+    found: dict[tuple[str, str], tuple[str, GatedClaim]] = {}
     for gated in claims:
-        name = f"{gated.task}: {gated}" if several else str(gated)
-        if name in found:
+        key = (called(gated.task), str(gated))
+        if key in found:
             raise ClaimError(f"the claim {str(gated)!r} of task {gated.task!r} stands twice on this test: drop one")
-        found[name] = gated
-    return list(found.items())
+        found[key] = (f"{gated.task}: {gated}" if several else str(gated), replace(gated, task=key[0]))
+    return list(found.values())
 
 
 def _read(mark: pytest.Mark) -> Iterator[GatedClaim]:

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from pytest_finetune.workflow.settings import Settings
 
 INI = {
-    "models": ("args", "Lock files to gate on, as --finetune-models."),
-    "tasks": ("args", "Globs of tasks files, from the rootdir (default: finetune_tasks.py)."),
+    "models": ("args", "Lock files to gate on, as --finetune-models; a run gates on all of them."),
+    "tasks": (
+        "args",
+        "Globs of tasks files, from the rootdir: teams/*/finetune_tasks.py (default: finetune_tasks.py).",
+    ),
     "endpoint": ("string", "Endpoint of tasks that name none."),
     "require": ("bool", "Fail gated tests that are not evaluated, instead of skipping them."),
     "margin": ("string", "What a stage may lose without being called worse, in [0, 1) of the score."),
@@ -25,9 +28,11 @@ INI = {
     "concurrency": ("string", "How many calls are in flight at once."),
     "repeats": ("string", "How often each row is asked, where a marker does not say."),
     "spend_alpha": ("bool", "Judge the k-th candidate that the same rows judge at a smaller error rate."),
+    "diagnosis": ("bool", "Ask a model that was trained what it suffers from, at the price of some calls (default)."),
     "rows_max_age": ("string", "Ask again for rows that were answered longer ago: 36h, 30d (default: never)."),
     "store_limit": ("string", "Size beyond which the row store drops its oldest rows (default: 1GB)."),
     "store_text": ("string", "What the row store keeps of answers and errors: full or hash."),
+    "verify": ("string", "Allowed signers, one of whom must have signed the lock (a path, from the rootdir)."),
 }
 
 
@@ -43,7 +48,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     MODELS: {
         "action": "append",
         "metavar": "LOCK",
-        "help": "Evaluate the models that LOCK pins and judge every claim on them.",
+        "help": "Evaluate the models that LOCK pins and judge every claim on them (repeatable).",
     },
     "--ft-retrain": {
         "action": "store_true",
@@ -210,6 +215,13 @@ def _locked(config: pytest.Config) -> bool:
 
 
 def _ini(config: pytest.Config, name: str) -> Any:
-    """An ini value, or ``None`` where it was not given."""
-    value = config.getini(f"ft_{name}")
+    """An ini value, or ``None`` where it was not given.
+
+    Raises:
+        pytest.UsageError: If pytest cannot read it.
+    """
+    try:
+        value = config.getini(f"ft_{name}")
+    except (ValueError, pytest.UsageError) as error:  # the latter from pytest 9 on
+        raise pytest.UsageError(f"setting {name!r} (from ini): {error}: write true or false") from None
     return None if value in ("", []) else value

@@ -6,9 +6,9 @@ import contextlib
 import gc
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +22,11 @@ from pytest_finetune.plugin.progress import ProgressLine
 
 if TYPE_CHECKING:
     from pytest_finetune.core.results import Result
+    from pytest_finetune.workflow.locks import Locks
     from pytest_finetune.workflow.run import Run
 
 PARAMETER = "_ft_claim"
+_SHOWN = 4  # locks that the header names
 _UNGATED = (
     "its ft_ marker cannot take effect, so it would never be judged: put the marker on a test function or a plain"
     " test class, not on a unittest method, in pytest.param, or from a conftest"
@@ -91,9 +93,11 @@ class FinetuneSession:
             what += " with early stops"
         if settings.shard is not None:
             what = "evaluating share {}/{} of the rows, judging nothing,".format(*settings.shard)
-        lock = settings.lock.relative_to(called_from) if settings.lock.is_relative_to(called_from) else settings.lock
+        paths = self.run.locks.paths
+        locks = [str(path.relative_to(called_from) if path.is_relative_to(called_from) else path) for path in paths]
+        on = ", ".join(locks) if len(locks) <= _SHOWN else f"{len(locks)} locks"
         values = given({name: getattr(settings, name) for name in settings.origins}, settings.origins)
-        return [f"finetune: {what} on {lock}" + (f" ({values})" if values else "")]
+        return [f"finetune: {what} on {on}" + (f" ({values})" if values else "")]
 
     def parametrize(self, metafunc: pytest.Metafunc) -> None:
         """Make an item of each claim of a marked test.
@@ -102,7 +106,7 @@ class FinetuneSession:
             pytest.Collector.CollectError: If a marker is wrong.
         """
         try:
-            claims = claims_of(markers_of(metafunc.definition))
+            claims = claims_of(markers_of(metafunc.definition), self._called(metafunc.definition.path))
             if self.enabled:
                 settings = self.run.settings
                 for _, gated in claims:
@@ -114,6 +118,12 @@ class FinetuneSession:
         metafunc.parametrize(
             PARAMETER, [claim for _, claim in claims], ids=[name for name, _ in claims], indirect=True
         )
+
+    def _called(self, test: Path) -> Callable[[str], str]:
+        """How the names of a test's markers are read: by the folders around it, once the tasks are loaded."""
+        root = self.config.rootpath
+        folder = test.parent.relative_to(root) if test.is_relative_to(root) else Path()
+        return partial(self.run.tasks.called, folder=folder) if self.enabled else str
 
     def found(self, report: pytest.CollectReport, marked: Sequence[pytest.Item]) -> None:
         """Remember the claims of a report; turn it into a failure if an item is marked but carries no claim."""
@@ -246,16 +256,24 @@ class FinetuneSession:
         item.user_properties.append((SHARE, str(rows)))
         pytest.skip(
             f"share {number}/{of} is evaluated ({rows} rows), and judged with the others: pytest-finetune merge, then"
-            f" pytest --finetune-models={self.run.settings.lock.name} --ft-offline"
+            f" {self.run.locks.command} --ft-offline"
         )
 
+    @cached_property
+    def _locks(self) -> Locks:
+        """The locks of the project, of a run that gates none."""
+        from pytest_finetune.workflow.locks import Locks
+
+        return Locks(options.read(self.config))
+
     def _leave_out(self, item: pytest.Item) -> None:
-        reason = f"models are evaluated on request: pytest --finetune-models=models.lock '{item.nodeid}'"
-        trouble = None
+        reason, trouble = "", None
         try:
-            if options.read(self.config).require:
+            lock = self._locks.shown(self._locks.nearest(item.path))
+            reason = f"models are evaluated on request: pytest --finetune-models={lock} '{item.nodeid}'"
+            if self._locks.settings.require:
                 trouble = f"{reason} (ft_require is set)"
-        except pytest.UsageError as error:
+        except (FinetuneError, pytest.UsageError) as error:
             trouble = str(error)
         if trouble is not None:
             pytest.fail(trouble, pytrace=False)

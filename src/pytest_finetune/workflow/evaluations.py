@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pytest_finetune.core import stats
 from pytest_finetune.core.claims import LOCKED, Claim, ScopedClaim
-from pytest_finetune.core.evidence import MAX_MISSING, names_model
+from pytest_finetune.core.evidence import MAX_MISSING
 from pytest_finetune.core.leaks import Leaks
 from pytest_finetune.core.records import Measure, Policy, Row, RowState
 from pytest_finetune.core.results import StageScore
@@ -21,6 +21,7 @@ from pytest_finetune.workflow.evaluator import Evaluator, StageRows
 from pytest_finetune.workflow.leaks import Written, check_leaks, leaks_of
 from pytest_finetune.workflow.lockstep import Lockstep
 from pytest_finetune.workflow.pinning import Pinning
+from pytest_finetune.workflow.served import check_server, remarks_on_server, way_out
 from pytest_finetune.workflow.settings import Settings
 from pytest_finetune.workflow.stages import PinnedStage
 from pytest_finetune.workflow.tasks import Tasks
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 
 Expected = tuple[ScopedClaim, Policy]
 """A claim that will be judged, and how strictly."""
-
-
-_BETWEEN = ", "  # the models that have answered one row
 
 
 @dataclass(frozen=True)
@@ -99,12 +97,12 @@ class Evaluations:
             except (NotEvaluated, NotDeployed):  # another stage, it may be: this one is judged if it has its rows
                 self._evaluate_alone(bench, stage)
         rows = self._rows[bench, stage].rows
-        self._check_server(bench, stage, rows)
+        check_server(self.stage(bench, stage).entry, rows)
         absent = sum(row.state is RowState.NOT_RUN for row in rows)
         if absent > MAX_MISSING * len(rows):
             raise NotEvaluated(
                 f"not evaluated: {absent} of {len(rows)} rows of stage {stage!r} of task {bench.task!r} are not"
-                f" recorded, and --ft-offline asks for none: pytest --finetune-models={self.settings.lock.name}"
+                f" recorded, and --ft-offline asks for none: {self.pinning.locks.command}"
             )
         return rows
 
@@ -112,37 +110,18 @@ class Evaluations:
         try:
             self._evaluate(bench, {stage})
         except NotDeployed as error:
-            self._absent[bench, stage] = error
-            raise
-
-    def _check_server(self, bench: Bench, stage: str, rows: Sequence[Row]) -> None:
-        """An endpoint that does not have the fine-tuned model may answer with its base, and say so."""
-        entry = self.stage(bench, stage).entry
-        other = [row for row in rows if entry.model != entry.base and _served_by(row, entry.base)]
-        if other:
-            raise EvidenceError(
-                f"{len(other)} of {len(rows)} rows of stage {stage!r} of task {bench.task!r} were answered by"
-                f" {entry.base!r}, not by the pinned {entry.model!r} that is tuned from it, first {other[0].row_id}:"
-                " see that the endpoint serves the model, drop these rows (pytest-finetune rows prune --stage"
-                f" {stage}), and run again"
-            )
+            entry = self.stage(bench, stage).entry
+            advised = NotDeployed(f"{error}\nIf it is gone for good, {way_out(entry, entry)}")
+            self._absent[bench, stage] = advised
+            raise advised from None
 
     def unexpected_servers(self, bench: Bench, stages: Sequence[str]) -> tuple[str, ...]:
-        """A sentence for each fine-tuned stage whose answers are, as the endpoint says, another model's."""
-        found = []
-        for stage in stages:
-            entry = self.stage(bench, stage).entry
-            served = {row.served_model for row in self.rows(bench, stage) if row.served_model}
-            names = {name for names in served for name in names.split(_BETWEEN)}
-            other = sorted(
-                name for name in names if not any(names_model(name, own) for own in (entry.model, entry.asked_as))
-            )
-            if other and entry.model != entry.base:
-                found.append(
-                    f"The endpoint says that stage {stage!r} was answered by {', '.join(other[:3])}, where the lock"
-                    f" pins {entry.model}: see that the endpoint serves what was trained."
-                )
-        return tuple(found)
+        """A sentence for each stage whose answers are, as the endpoint says, another model's."""
+        return tuple(
+            remark
+            for stage in stages
+            for remark in remarks_on_server(self.stage(bench, stage).entry, self.rows(bench, stage))
+        )
 
     def evaluate(self, scoped: ScopedClaim) -> int:
         """Evaluate this run's share of the rows that a claim looks at.
@@ -174,7 +153,7 @@ class Evaluations:
             if (bench, name) not in self._leaks:
                 pinned, written = self.pinning.stage(task, name), self._written.setdefault(bench, {})
                 rows = task.held_out(bench.suite).rows
-                self._leaks[bench, name] = leaks_of(rows, pinned, self.pinning.artifacts, written)
+                self._leaks[bench, name] = leaks_of(rows, pinned, written)
         found = {name: self._leaks[bench, name] for name in stages}
         return check_leaks(task, found, self.settings.max_near_leaks, bench.suite)
 
@@ -321,8 +300,3 @@ def bench_of(scoped: ScopedClaim) -> Bench:
 def stages_of(claim: Claim) -> tuple[str, ...]:
     """The stages of a claim that are evaluated: ``locked`` is read."""
     return tuple(stage for stage in claim.stages if stage != LOCKED)
-
-
-def _served_by(row: Row, model: str) -> bool:
-    """Whether a model had a part in the answer."""
-    return any(names_model(name, model) for name in (row.served_model or "").split(_BETWEEN))

@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_finetune import programs
-from pytest_finetune.core.pricing import Price, price_of
+from pytest_finetune.core.pricing import Price, price_of_all
 from pytest_finetune.core.records import Row, RowState
 from pytest_finetune.dataset import DataRow
 from pytest_finetune.endpoints import Endpoint
 from pytest_finetune.evaluate import Progress, StageRun, evaluate
 from pytest_finetune.evaluate.stages import Question
-from pytest_finetune.lock.artifacts import Artifacts
 from pytest_finetune.metrics import Metric
 from pytest_finetune.store import Store
 from pytest_finetune.task import HeldOut, Task
@@ -83,7 +82,6 @@ class Evaluator:
         store: Where rows are kept; a row that is there is not asked for.
         connections: The endpoints. One is only reached, and the sandbox only started, for a stage that lacks rows.
         lines: What their models cost.
-        artifacts: The files beside the lock.
         progress: Is told four times a second how far it is.
         began: What was asked for before (seconds since 1970) is reused.
     """
@@ -92,7 +90,6 @@ class Evaluator:
     store: Store
     connections: Connections
     lines: Lines
-    artifacts: Artifacts
     progress: Callable[[Progress], None] | None = None
     began: float = field(default_factory=time.time)
 
@@ -126,6 +123,7 @@ class Evaluator:
         self, work: _Work, runs: Sequence[StageRun], stages: Sequence[PinnedStage]
     ) -> Mapping[str, tuple[Row, ...]]:
         endpoint = stages[0].endpoint  # the task's, and so that of all
+        asked = [tuned for stage in stages for tuned in stage.entry.models.values()]
         return evaluate(
             runs,
             work.rows,
@@ -134,7 +132,7 @@ class Evaluator:
             concurrency=endpoint.at_once(self.settings.concurrency),
             timeout=endpoint.timeout or self.settings.row_timeout,
             repeats=work.repeats,
-            budget=self.lines.budget(endpoint, {stage.entry.asked_as: stage.entry.model for stage in stages}),
+            budget=self.lines.budget(endpoint, {tuned.asked_as: tuned.model for tuned in asked}),
             progress=self.progress,
         )
 
@@ -147,7 +145,8 @@ class Evaluator:
 
     def _kept(self, stage: PinnedStage, rows: Sequence[Row], known: Mapping[Place, float]) -> StageRows:
         """The rows as they are judged and locked; ``known`` says when those were asked for that were there."""
-        price = price_of(stage.entry.model, self.settings.prices(stage.endpoint))
+        models = [tuned.model for tuned in stage.entry.models.values()]
+        price = price_of_all(models, self.settings.prices(stage.endpoint))
         kept = tuple(self.store.kept(_priced(row, price)) for row in rows)
         reused = [asked_at for asked_at in known.values() if asked_at < self.began]
         return StageRows(kept, len(reused), min(reused, default=None))
@@ -155,16 +154,14 @@ class Evaluator:
     def _recorded(self, work: _Work, stage: PinnedStage, known: Mapping[Place, float]) -> StageRows:
         """What is recorded of a stage: in the store, else beside the lock; what is in neither was not run."""
         name = stage.entry.stage
-        accepted = {(row.row_id, row.repeat): row for ref in stage.recorded for row in self._accepted(ref, name)}
+        kept = [row for ref in stage.recorded for row in stage.artifacts.get_rows(ref, name)]
+        accepted = {(row.row_id, row.repeat): row for row in kept}
         here = [row for row in work.rows if all((row.row_id, repeat) in known for repeat in range(work.repeats))]
         run = self._run(work.task, stage, live=False)
         found = self._asked(replace(work, rows=here), [run], [stage])[name] if here else ()
         recorded = accepted | {(row.row_id, row.repeat): row for row in found}
         rows = [recorded.get(place) or Row(place[0], name, place[1], RowState.NOT_RUN) for place in work.places]
         return replace(self._kept(stage, rows, known), reused=sum(row.state in _ANSWERED for row in rows))
-
-    def _accepted(self, ref: str, stage: str) -> tuple[Row, ...]:
-        return self.artifacts.get_rows(ref, stage)
 
     def lacks_rows(self, task: Task, held: HeldOut, stage: PinnedStage, *, repeats: int) -> bool:
         """Whether the endpoint has to be asked about a row."""
@@ -179,8 +176,8 @@ class Evaluator:
             EndpointError: If the endpoint cannot be reached.
         """
         line = self.lines.line(stage.endpoint)
-        self.connections.serve(stage.entry, stage.endpoint, self.artifacts)
-        return _served(_attached(task, stage, line), stage.adapter)
+        self.connections.serve(stage.entry, stage.endpoint, stage.artifacts)
+        return programs.served(_attached(task, stage, line), stage.adapter)
 
     def _known(self, work: _Work, stage: PinnedStage) -> dict[Place, float]:
         """The rows that are in the store, and when they were asked for."""
@@ -198,33 +195,19 @@ class Evaluator:
         return StageRun(stage.entry.stage, program, stage.adapter, stage.key, stage.entry.asked_as, task.id)
 
     def _live(self, stage: PinnedStage) -> Endpoint:
-        self.connections.serve(stage.entry, stage.endpoint, self.artifacts)
+        self.connections.serve(stage.entry, stage.endpoint, stage.artifacts)
         return self.connections.live(stage.endpoint)
 
 
 def _attached(task: Task, stage: PinnedStage, endpoint: Endpoint) -> dspy.Module:
-    return programs.attach(stage.program, endpoint.lm(stage.entry.asked_as, num_retries=0, **task.decoding()))
+    asked = {name: tuned.asked_as for name, tuned in stage.entry.models.items()}
+    settings = {"num_retries": 0, **task.decoding()}
+    return programs.attach(stage.program, {name: endpoint.lm(model, **settings) for name, model in asked.items()})
 
 
 def _nowhere(endpoint: Endpoint) -> Endpoint:
     """For answers that are all there, and may have to be scored anew: it needs no key, and nobody asks it."""
     return Endpoint(endpoint.name, "http://not-asked.invalid/v1")
-
-
-def _served(program: dspy.Module, adapter: dspy.Adapter) -> dspy.Module:
-    """The program as a module that always uses its own adapter: DSPy knows adapters only as a setting."""
-    import dspy
-
-    class Served(dspy.Module):  # type: ignore[misc]  # dspy ships no types
-        def __init__(self) -> None:
-            super().__init__()
-            self.program = program
-
-        def forward(self, **inputs: Any) -> Any:
-            with dspy.context(adapter=adapter):
-                return self.program(**inputs)
-
-    return Served()
 
 
 def _priced(row: Row, price: Price | None) -> Row:

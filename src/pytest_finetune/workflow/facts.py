@@ -9,6 +9,7 @@ from pytest_finetune import programs
 from pytest_finetune.core.fingerprint import digest, source_fingerprint
 from pytest_finetune.dataset import ALL, SPLITS, DataRow
 from pytest_finetune.endpoints import Endpoint
+from pytest_finetune.lock.data import KnownRow
 from pytest_finetune.lock.model import Data, Facts, Fingerprints
 from pytest_finetune.task import BASELINE, FINETUNED, PROMPT_OPTIMIZED, TEACHER, Task
 
@@ -48,6 +49,12 @@ def facts_of(task: Task, stage: str, program: dspy.Module, endpoint: Endpoint) -
         decoding=task.decoding(),
         params=_params(task, stage),
     )
+
+
+def known_rows(task: Task) -> list[KnownRow]:
+    """The rows of all splits by their fingerprints, in the order of their files and lines."""
+    rows = sorted(task.dataset.rows(ALL), key=lambda row: (row.file, row.line))
+    return [KnownRow(row.input_id, row.row_id, row.split, row.where) for row in rows]
 
 
 def model_of(task: Task, stage: str) -> str:

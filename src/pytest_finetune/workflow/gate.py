@@ -15,10 +15,9 @@ from pytest_finetune.core.records import Evidence, Policy, Row
 from pytest_finetune.core.results import Flip, Result
 from pytest_finetune.dataset import DataRow
 from pytest_finetune.errors import DriftError
-from pytest_finetune.lock.artifacts import Artifacts
 from pytest_finetune.lock.model import Lock
 from pytest_finetune.workflow.evaluations import Evaluations, bench_of, stages_of
-from pytest_finetune.workflow.settings import LOCK
+from pytest_finetune.workflow.locks import Locks
 from pytest_finetune.workflow.stages import accepted_on, changed_since
 
 SHOWN_FLIPS = 10
@@ -35,14 +34,12 @@ class Gate:
     Args:
         evaluations: The rows.
         accepted: What ``locked`` compares with: the lock as it was before this run.
-        artifacts: The files beside it.
-        lock: The file of the lock that is judged.
+        locks: Which files it is from, and the artifacts beside them.
     """
 
     evaluations: Evaluations
     accepted: Lock
-    artifacts: Artifacts
-    lock: Path
+    locks: Locks
 
     def evidence(self, scoped: ScopedClaim) -> Evidence:
         """The paired rows that a claim looks at.
@@ -142,7 +139,8 @@ class Gate:
         """The rows and the lock, where they are not those that the command takes by itself."""
         settings, scope = self.evaluations.settings, scoped.scope
         rows = self.evaluations.seen(scoped) or scope.max_rows
-        lock = _from_here(self.lock) if self.lock != settings.root / LOCK else None
+        judged, usual = self.locks.judged(scoped.task), self.locks.usual(scoped.task)
+        lock = None if judged == usual else _from_here(judged)
         root = _from_here(settings.root) if settings.root != Path.cwd() else None
         given = {"--on": scope.suite, "--max-rows": rows, "--lock": lock, "--root": root}
         return tuple(str(word) for option in given.items() if option[1] is not None for word in option)
@@ -178,7 +176,7 @@ class Gate:
                 raise NothingAccepted(said)
             retrain = f"pytest --ft-retrain --ft-task {scoped.task}"
             raise DriftError(f"{said}: undo the change, or build and gate again: {retrain}")
-        return self.artifacts.get_rows(accepted.rows, stage)
+        return self.locks.artifacts(scoped.task).get_rows(accepted.rows, stage)
 
     def _identity(self, scoped: ScopedClaim, side: Reading | float) -> tuple[str, str] | None:
         """The model and the program of a side; what was accepted is told by the file of its program's state."""

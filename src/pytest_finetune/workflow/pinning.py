@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from pytest_finetune.core.records import Measure, Row
 from pytest_finetune.endpoints import Endpoint
 from pytest_finetune.errors import DriftError, LockError
-from pytest_finetune.lock.artifacts import Artifacts
+from pytest_finetune.lock.accepted import Score
+from pytest_finetune.lock.data import SPLITS, get_data, row_changes
 from pytest_finetune.lock.drift import Drift, compare, drift_error
-from pytest_finetune.lock.model import Entry, Lock, Score
+from pytest_finetune.lock.life import check_states
+from pytest_finetune.lock.model import Entry, Facts, Lock
 from pytest_finetune.task import FINETUNED, Task
+from pytest_finetune.workflow.facts import known_rows
+from pytest_finetune.workflow.locks import Locks
 from pytest_finetune.workflow.settings import Settings
 from pytest_finetune.workflow.stages import PinnedStage, pinned_stage
 
@@ -22,14 +27,14 @@ class Pinning:
     """Loads the stages of a lock, and refuses those that do not fit the tasks.
 
     Args:
-        settings: The endpoints, and the name of the lock for messages.
+        settings: The endpoints.
         lock: What is judged.
-        artifacts: The files beside it.
+        locks: Which files it is from, and the artifacts beside them.
     """
 
     settings: Settings
     lock: Lock
-    artifacts: Artifacts
+    locks: Locks
     _stages: dict[tuple[str, str], PinnedStage] = field(default_factory=dict)
 
     def stage(self, task: Task, name: str) -> PinnedStage:
@@ -51,7 +56,8 @@ class Pinning:
             DriftError: If the lock pins another endpoint.
         """
         entry = self.lock.entry(task.id, name)
-        return compare(entry, pinned_stage(task, entry, self._endpoint(task, entry), self.artifacts).facts)
+        pinned = pinned_stage(task, entry, self._endpoint(task, entry), self.locks.artifacts(task.id))
+        return self._compare(task, entry, pinned.facts)
 
     def check_files(self, entry: Entry) -> None:
         """Refuse an entry that contradicts itself, or the files beside the lock.
@@ -59,33 +65,53 @@ class Pinning:
         Raises:
             LockError: If so.
         """
+        check_states(entry)
         self._check_model(entry)
         self._check_artifacts(entry)
 
     def _checked(self, task: Task, entry: Entry) -> PinnedStage:
-        pinned = pinned_stage(task, entry, self._endpoint(task, entry), self.artifacts)
-        drifts = [drift for drift in compare(entry, pinned.facts) if self.settings.locked or not drift.comparable]
+        pinned = pinned_stage(task, entry, self._endpoint(task, entry), self.locks.artifacts(task.id))
+        found = self._compare(task, entry, pinned.facts)
+        drifts = [drift for drift in found if self.settings.locked or not drift.comparable]
         if drifts:
             raise drift_error(entry, drifts)
         self.check_files(entry)
         return pinned
 
+    def _compare(self, task: Task, entry: Entry, facts: Facts) -> tuple[Drift, ...]:
+        return compare(entry, facts, partial(self._row_changes, task, entry))
+
+    def _row_changes(self, task: Task, entry: Entry) -> Mapping[str, str]:
+        """What became of the rows of each split, as far as the files beside the lock tell."""
+        if entry.artifacts.data is None:
+            return {}
+        try:
+            locked = get_data(self.locks.artifacts(task.id), entry.artifacts.data, entry.data)
+        except LockError as error:
+            unknown = f"some rows have changed, and which ones cannot be told ({error})"
+            return {f"data.{split}": unknown for split in SPLITS}
+        return row_changes(locked, known_rows(task))
+
     def _check_model(self, entry: Entry) -> None:
         """A fine-tuned stage must not be served by its base, and every other stage must be."""
-        if (entry.model == entry.base) is not (entry.stage == FINETUNED):
+        tuned = entry.stage == FINETUNED
+        wrong = [one.model for one in entry.models.values() if (one.model == entry.base) is tuned]
+        if not wrong:
             return
         problem = f"the fine-tuned model is its own base {entry.base!r}: it was never trained"
-        if entry.stage != FINETUNED:
-            problem = f"the lock pins the model {entry.model!r}, the stage is made of {entry.base!r}"
+        if not tuned:
+            problem = f"the lock pins the model {wrong[0]!r}, the stage is made of {entry.base!r}"
+        lock = self.locks.shown(self.locks.of(entry.task))
         raise LockError(
-            f"{entry.name}: {problem}. Restore the lock (git checkout -- {self.settings.lock.name}), or"
+            f"{entry.name}: {problem}. Restore the lock (git checkout -- {lock}), or"
             f" pytest --ft-retrain --ft-task {entry.task}"
         )
 
     def _check_artifacts(self, entry: Entry) -> None:
         """What the lock refers to must be there unchanged, also what this run does not read."""
+        artifacts = self.locks.artifacts(entry.task)
         for ref in entry.artifacts.refs():
-            self.artifacts.get_bytes(ref)
+            artifacts.get_bytes(ref)
         rows, score = entry.artifacts.rows, entry.score
         if (rows is None) is not (score is None):
             raise LockError(
@@ -94,7 +120,7 @@ class Pinning:
                 " with git checkout, or build again with `pytest --ft-retrain`"
             )
         if rows is not None and score is not None:
-            self._check_score(entry, score, self.artifacts.get_rows(rows, entry.stage))
+            self._check_score(entry, score, artifacts.get_rows(rows, entry.stage))
 
     def _check_score(self, entry: Entry, score: Score, rows: Sequence[Row]) -> None:
         """The accepted rows and the accepted score are one thing, told twice: an edit of one of them shows."""

@@ -14,10 +14,10 @@ from pytest_finetune.core.claims import ScopedClaim, parse
 from pytest_finetune.core.diagnosis import Observed
 from pytest_finetune.core.records import Scope
 from pytest_finetune.endpoints import SANDBOX, Endpoint
-from pytest_finetune.errors import LockError, UsageError
+from pytest_finetune.errors import UsageError
 from pytest_finetune.evaluate import Progress
 from pytest_finetune.lock.artifacts import Artifacts
-from pytest_finetune.lock.file import read_lock, write_lock
+from pytest_finetune.lock.file import read_lock
 from pytest_finetune.lock.model import Lock
 from pytest_finetune.metrics import Judge
 from pytest_finetune.store import Store
@@ -27,16 +27,15 @@ from pytest_finetune.workflow.evaluations import Evaluations, Expected
 from pytest_finetune.workflow.evaluator import Evaluator
 from pytest_finetune.workflow.gate import Gate
 from pytest_finetune.workflow.lines import JUDGE, Lines
+from pytest_finetune.workflow.locks import Locks
 from pytest_finetune.workflow.pinning import Pinning
-from pytest_finetune.workflow.settings import LOCK, Settings
+from pytest_finetune.workflow.settings import Settings
 from pytest_finetune.workflow.tasks import Tasks, load_tasks
 
 if TYPE_CHECKING:
     import dspy
 
 STORE = "rows.sqlite"
-CANDIDATE = "candidate.lock"
-CANDIDATE_OF = "candidate.of"
 
 
 class Run:
@@ -68,10 +67,15 @@ class Run:
         self._open = ExitStack()
         self.observed: dict[str, Observed] = {}  # of the models that this run has built, by task
 
+    @cached_property
+    def locks(self) -> Locks:
+        """Where the tasks are pinned."""
+        return Locks(self.settings, building=self.retrain)
+
     @property
     def candidate(self) -> Path:
         """Where what was built is kept until it holds."""
-        return self.settings.folder / CANDIDATE
+        return self.locks.candidate
 
     @cached_property
     def tasks(self) -> Tasks:
@@ -84,31 +88,18 @@ class Run:
 
     @cached_property
     def accepted(self) -> Lock:
-        """The lock as it is on disk.
+        """What the locks pin, as they are on disk.
 
         Raises:
-            LockError: If it is damaged, or missing where it must be there.
+            LockError: If one is damaged, or missing where it must be there.
         """
-        path = self.settings.lock
-        if self.retrain and not path.exists():
-            return Lock()
-        return read_lock(path)
+        if not self.retrain:
+            self.locks.check()
+        return self.locks.pinned
 
-    @cached_property
-    def artifacts(self) -> Artifacts:
-        """The files beside the lock; a candidate's are beside the lock that it is to enter."""
-        path = self.settings.lock
-        return Artifacts.beside(self._candidate_of if path == self.candidate else path)
-
-    def keep_candidate(self, lock: Lock) -> None:
-        """Keep what was built, and which lock it is to enter: the files are beside that one."""
-        write_lock(self.candidate, lock)
-        (self.settings.folder / CANDIDATE_OF).write_text(str(self.settings.lock), encoding="utf-8")
-
-    @property
-    def _candidate_of(self) -> Path:
-        told = self.settings.folder / CANDIDATE_OF
-        return Path(told.read_text(encoding="utf-8")) if told.exists() else self.settings.root / LOCK
+    def artifacts(self, task: str) -> Artifacts:
+        """The files beside the lock of a task."""
+        return self.locks.artifacts(task)
 
     @cached_property
     def store(self) -> Store:
@@ -154,8 +145,7 @@ class Run:
     @cached_property
     def gate(self) -> Gate:
         """Judges claims: on the candidate if one was built in this run, else on the lock."""
-        judged = self.candidate if self.retrain else self.settings.lock
-        return Gate(self.evaluations, self.accepted, self.artifacts, judged)
+        return Gate(self.evaluations, self.accepted, self.locks)
 
     @cached_property
     def evaluations(self) -> Evaluations:
@@ -164,8 +154,8 @@ class Run:
         return Evaluations(
             self.settings,
             self.tasks,
-            Pinning(self.settings, lock, self.artifacts),
-            Evaluator(self.settings, self.store, self.connections, self.lines, self.artifacts, self._progress),
+            Pinning(self.settings, lock, self.locks),
+            Evaluator(self.settings, self.store, self.connections, self.lines, self._progress),
             self.expected,
         )
 
@@ -181,10 +171,6 @@ class Run:
             UsageError: If the tasks cannot be found or loaded.
             LockError: If there is no lock to gate on, or it cannot be read.
         """
-        if not self.retrain and not self.settings.lock.exists():
-            raise LockError(
-                f"there is no lock at {self.settings.lock}: build the models and write it with pytest --ft-retrain"
-            )
         self.accepted  # noqa: B018  # read, so that it is refused once, and not for each test
         self.tasks  # noqa: B018  # likewise
 
@@ -203,8 +189,9 @@ class Run:
         parse(str(claim), stages=task.stages)
         _check_scope(task, scoped.scope)
         if not self.retrain:
+            self.locks.check_task(task.id)
             entries = [self.accepted.entry(task.id, stage) for stage in claim.stages]
-            self.check_prices(task, [entry.model for entry in entries])
+            self.check_prices(task, [tuned.model for entry in entries for tuned in entry.models.values()])
 
     def check_prices(self, task: Task, models: Sequence[str]) -> None:
         """Refuse a cap where a price is unknown, before anything is asked."""

@@ -12,8 +12,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_finetune.endpoints import Endpoint, Serving, redacted
+from pytest_finetune.endpoints import Endpoint, Serving
 from pytest_finetune.errors import EndpointError, NotDeployed
+from pytest_finetune.secrets import redacted
 
 _PAUSE = 5.0  # seconds between two probes
 _SHOWN = 2000  # characters of a failed command's output
@@ -38,6 +39,10 @@ class Served:
             EndpointError: If it fails; with what it printed, but for secrets.
         """
         values = {"model": self.model, "name": self.name}
+        if any(value.startswith("-") for value in values.values()):
+            raise EndpointError(
+                f"model {self.name!r} ({self.model!r}) begins with a dash: a command would take it as an option"
+            )
         words = shlex.split(getattr(self.endpoint.serving, which))
         words = [re.sub(r"\{(model|name)\}", lambda found: values[found[1]], word) for word in words]
         try:

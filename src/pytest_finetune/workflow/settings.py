@@ -34,6 +34,7 @@ else:
 
 TABLE = "tool.pytest-finetune"
 LOCK = "models.lock"
+"""What a lock is called where nobody names one: it is beside its tasks file."""
 FOLDER = ".pytest-finetune"
 """Where rows, journals and candidates are kept: git-ignored, fit for a CI cache."""
 
@@ -100,9 +101,12 @@ class _Values(BaseModel):
     repeats: int = Field(1, ge=1, le=100)
     spend_alpha: bool = False
     max_near_leaks: float = Field(MAX_NEAR, ge=0, le=1)
+    diagnosis: bool = True
     rows_max_age: Annotated[float | None, BeforeValidator(_read_as(age))] = None
     store_limit: Annotated[int, BeforeValidator(_read_as(size))] = 10**9
     store_text: StoredText = StoredText.FULL
+    shutdown_notice: int = Field(60, ge=0)
+    verify: Annotated[str, Field(min_length=1)] | None = None
 
 
 NAMES = tuple(_Values.model_fields)
@@ -115,7 +119,7 @@ class Settings:
 
     Attributes:
         root: The project: the folder from which the paths of settings are read.
-        models: Lock files, absolute; empty: the gate is off.
+        models: Lock files, absolute; empty: those of the project, and the gate of pytest is off.
         tasks: Globs of tasks files, from ``root``.
         endpoint: The endpoint of tasks that name none.
         require: A gated test that is not evaluated fails instead of being skipped.
@@ -127,10 +131,13 @@ class Settings:
         max_cost: US dollars that the run may cost; ``None``: no limit.
         repeats: How often each row is asked, where a marker does not say.
         max_near_leaks: The share of test rows that may be near to what a stage was built from.
+        diagnosis: A model that was trained is asked about rows, to see what it suffers from.
         spend_alpha: The k-th candidate that a set of rows judges is judged at a smaller error rate.
         rows_max_age: Seconds after which an answer is asked for again; ``None``: never.
         store_limit: Bytes beyond which the row store drops old answers.
         store_text: What the row store keeps of answers and errors.
+        shutdown_notice: Days before a model is shut down from which on ``lock check --live`` warns of it.
+        verify: The allowed signers, one of whom must have signed each lock; ``None``: none need be signed.
         rebuild_on: The endpoint on which a retrain builds, whatever the tasks name; ``None``: on theirs.
         rebuild: The tasks that a retrain is narrowed to; empty: all that are claimed.
         locked: Stages that the tasks file would build otherwise are refused, and not only those that run otherwise.
@@ -158,9 +165,12 @@ class Settings:
     repeats: int
     spend_alpha: bool
     max_near_leaks: float
+    diagnosis: bool
     rows_max_age: float | None
     store_limit: int
     store_text: StoredText
+    shutdown_notice: int
+    verify: Path | None = None
     rebuild_on: str | None = None
     rebuild: tuple[str, ...] = ()
     locked: bool = False
@@ -182,11 +192,6 @@ class Settings:
     def oldest_row(self) -> float:
         """Answers before this time are asked for again (seconds since 1970)."""
         return 0.0 if self.rows_max_age is None else time.time() - self.rows_max_age
-
-    @property
-    def lock(self) -> Path:
-        """The lock that is written: the first one given, else the default one."""
-        return self.models[0] if self.models else self.root / LOCK
 
     def prices(self, endpoint: Endpoint) -> Prices:
         """What the models of an endpoint cost: the user's prices, then ours for the endpoints that they are of."""
@@ -258,13 +263,9 @@ def read_settings(
     checked = _checked(values, origins)
     base = (called_from or Path.cwd()) if origins["models"] == "option" else root
     models = tuple(_existing(Path(given), base, root) for given in checked.models)
-    if len(set(models)) > 1:
-        raise UsageError(
-            f"setting 'models' (from {origins['models']}) names {len(models)} locks, and a run gates on one:"
-            f" {', '.join(map(str, models))}. Run pytest once for each"
-        )
     fields = {name: getattr(checked, name) for name in NAMES}
-    fields |= {"models": models, "tasks": tuple(checked.tasks)}
+    fields |= {"models": tuple(dict.fromkeys(models)), "tasks": tuple(checked.tasks)}
+    fields["verify"] = None if checked.verify is None else root / checked.verify
     return Settings(root=root, endpoints=endpoints, own_prices=own_prices, limits=limits, origins=origins, **fields)
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_finetune import programs
 from pytest_finetune.core.fingerprint import digest
 from pytest_finetune.endpoints import Endpoint
+from pytest_finetune.errors import LockError
 from pytest_finetune.lock.artifacts import Artifacts
-from pytest_finetune.lock.model import Entry, Facts, ScoredRows
+from pytest_finetune.lock.data import put_data
+from pytest_finetune.lock.model import ArtifactRefs, Entry, Facts, ScoredRows
 from pytest_finetune.task import FINETUNED, HeldOut, Task
-from pytest_finetune.workflow.facts import facts_of
+from pytest_finetune.workflow.facts import facts_of, known_rows
 
 if TYPE_CHECKING:
     import dspy
@@ -28,6 +31,7 @@ class PinnedStage:
         program_state: The digest of program and state together.
         adapter: Writes its prompts.
         endpoint: Where its model lives.
+        artifacts: The files beside its lock.
         recorded: Rows beside the lock that were accepted for it.
         mixed: The program of other work that its model was trained on too.
     """
@@ -38,6 +42,7 @@ class PinnedStage:
     program_state: str
     adapter: dspy.Adapter
     endpoint: Endpoint
+    artifacts: Artifacts
     recorded: tuple[str, ...] = ()
     mixed: dspy.Module | None = None
 
@@ -55,6 +60,11 @@ class PinnedStage:
         """The digest of all that changes its answers, and of nothing else."""
         facts = self.facts
         return digest([self.entry.identity, facts.endpoint, self.program_state, facts.adapter, facts.decoding])
+
+
+def kept_files(artifacts: Artifacts, task: Task, state: Mapping[str, Any]) -> ArtifactRefs:
+    """Keep what every stage has beside the lock: its program's state, and by which rows it was built and judged."""
+    return ArtifactRefs(program=artifacts.put_json("program", state), data=put_data(artifacts, known_rows(task)))
 
 
 def accepted_on(entry: Entry, suite: str | None) -> ScoredRows | None:
@@ -80,6 +90,15 @@ def changed_since(accepted: ScoredRows, held: HeldOut) -> list[str]:
     return [name for name, field in named.items() if getattr(now, field) != getattr(accepted, field)]
 
 
+def _check_predictors(entry: Entry, program: dspy.Module) -> None:
+    own = programs.predictors(program).keys()
+    if entry.predictors and entry.predictors.keys() != own:
+        raise LockError(
+            f"{entry.name}: the lock pins a model for each of the predictors {', '.join(entry.predictors)}, and the"
+            f" program has {', '.join(own)}: pytest --ft-retrain --ft-task {entry.task}"
+        )
+
+
 def pinned_stage(task: Task, entry: Entry, endpoint: Endpoint, artifacts: Artifacts) -> PinnedStage:
     """Load a stage's program with the state that the lock names.
 
@@ -87,7 +106,8 @@ def pinned_stage(task: Task, entry: Entry, endpoint: Endpoint, artifacts: Artifa
         LockError: If the artifact is missing or damaged, or does not fit the program.
     """
     program = programs.load_state(task.program(), artifacts.get_json(entry.artifacts.program))
+    _check_predictors(entry, program)
     facts = facts_of(task, entry.stage, program, endpoint)
     state = programs.program_fingerprint(program)
     mixed = task.mixed.program() if entry.stage == FINETUNED and task.mixed and task.mixed.program else None
-    return PinnedStage(entry, facts, program, state, task.make_adapter(), endpoint, mixed=mixed)
+    return PinnedStage(entry, facts, program, state, task.make_adapter(), endpoint, artifacts, mixed=mixed)

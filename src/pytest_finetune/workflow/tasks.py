@@ -1,21 +1,22 @@
-"""Finding tasks: every `Task` at the top level of a tasks file, under its name or its variable's."""
+"""Finding tasks: every `Task` at the top level of a tasks file, under its name or its variable's.
+
+What tells a task from all others is its id: its name, behind the folder of its tasks file (``teams/a/tickets``).
+"""
 
 from __future__ import annotations
 
 import difflib
-import importlib.util
-import sys
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePath, PurePosixPath
 from types import ModuleType
 
-from pytest_finetune.errors import FinetuneError, UsageError
+from pytest_finetune.errors import UsageError
 from pytest_finetune.task import Task
+from pytest_finetune.workflow.importing import import_files
 
 
 class Tasks(Mapping[str, Task]):
-    """The tasks of a project, by name.
+    """The tasks of a project, by id.
 
     Args:
         tasks: Each with its name set.
@@ -41,42 +42,78 @@ class Tasks(Mapping[str, Task]):
     def __contains__(self, name: object) -> bool:
         return name in self._tasks
 
+    def called(self, name: str, folder: PurePath) -> str:
+        """The id of a task as a test calls it: that of the nearest folder, from the test's own up to the rootdir.
+
+        Args:
+            name: Such as ``tickets``; an id is one everywhere.
+            folder: That of the test, from the rootdir.
+
+        Raises:
+            UsageError: If none of these folders has such a task. Those of other folders are named, and never taken.
+        """
+        here = PurePosixPath(folder.as_posix())
+        for place in (here, *here.parents):
+            if str(place / name) in self._tasks:
+                return str(place / name)
+        raise UsageError(self._unknown(name))
+
     def _unknown(self, name: str) -> str:
         files = ", ".join(str(path) for path in self.files)
+        elsewhere = [each for each in self._tasks if each.endswith(f"/{name}")]
         close = difflib.get_close_matches(name, self._tasks, n=1)
         hint = f": did you mean {close[0]!r}?" if close else f"; there are: {', '.join(self._tasks) or 'none'}"
+        if elsewhere:
+            hint = f": name one by its id: {', '.join(elsewhere)}"
         return f"there is no task {name!r} in {files}{hint}"
 
 
-def load_tasks(root: Path, patterns: Sequence[str]) -> Tasks:
-    """Import the tasks files and collect their tasks.
-
-    Each file is loaded under its plain module name with its folder on ``sys.path``, so that a test which imports it
-    gets the same objects.
+def tasks_files(root: Path, patterns: Sequence[str]) -> tuple[Path, ...]:
+    """The tasks files of a project, which may have none.
 
     Args:
         root: The project.
         patterns: Globs of files, from the root.
 
     Raises:
-        UsageError: If no file is there, one cannot be imported, or two tasks have one name.
+        UsageError: If a pattern begins elsewhere.
     """
     if any(Path(pattern).is_absolute() for pattern in patterns):
         raise UsageError(f"setting 'tasks': {' '.join(patterns)}: give globs that start at the rootdir {root}")
-    files = [path for pattern in patterns for path in sorted(root.glob(pattern))]
+    return tuple(dict.fromkeys(path for pattern in patterns for path in sorted(root.glob(pattern))))
+
+
+def folder_of(path: Path, root: Path) -> str:
+    """Where a tasks file is, from the rootdir; empty: there."""
+    folder = path.parent.relative_to(root).as_posix()
+    return "" if folder == "." else folder
+
+
+def load_tasks(root: Path, patterns: Sequence[str]) -> Tasks:
+    """Import the tasks files and collect their tasks.
+
+    Args:
+        root: The project.
+        patterns: Globs of files, from the root.
+
+    Raises:
+        UsageError: If no file is there, one cannot be imported, two tasks have one name, or one is in two folders.
+    """
+    files = tasks_files(root, patterns)
     if not files:
         raise UsageError(
             f"there is no tasks file: {', '.join(patterns)} not found in {root}. Write one with a Task in it, or say"
             " where it is: [tool.pytest-finetune] tasks"
         )
+    found = [(path, name, task) for path, module in import_files(files, root) for name, task in _tasks_of(module)]
+    _refuse_shared(found)
     tasks: dict[str, Task] = {}
     owners: dict[str, Path] = {}
-    for path in files:
-        for name, task in _tasks_of(_import(path)):
-            task.bind(name, path.parent)
-            if tasks.get(task.id, task) is not task:
-                raise UsageError(f"two tasks are called {task.id!r}, in {owners[task.id]} and {path}: rename one")
-            tasks[task.id], owners[task.id] = task, path
+    for path, name, task in found:
+        task.bind(name, root, folder_of(path, root))
+        if tasks.get(task.id, task) is not task:
+            raise UsageError(f"two tasks are called {task.id!r}, in {owners[task.id]} and {path}: rename one")
+        tasks[task.id], owners[task.id] = task, path
     return Tasks(tasks, files)
 
 
@@ -84,34 +121,13 @@ def _tasks_of(module: ModuleType) -> list[tuple[str, Task]]:
     return [(name, value) for name, value in vars(module).items() if isinstance(value, Task)]
 
 
-def _import(path: Path) -> ModuleType:
-    name = path.stem
-    loaded = sys.modules.get(name)
-    if loaded is not None and Path(getattr(loaded, "__file__", "") or "") == path:
-        return loaded
-    if loaded is not None:
-        raise UsageError(f"{path} cannot be loaded as {name!r}: another module has that name. Rename the file")
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except FinetuneError as error:
-        del sys.modules[name]
-        raise UsageError(f"{_where(error, path)}: {error}") from None
-    except (Exception, SystemExit) as error:  # noqa: BLE001  # the user's file may raise anything
-        del sys.modules[name]
-        raise UsageError(f"{_where(error, path)}: {type(error).__name__}: {error}") from None
-    return module
-
-
-def _where(error: BaseException, path: Path) -> str:
-    """The line of the user's file at which loading it went wrong."""
-    if isinstance(error, SyntaxError) and error.filename == str(path):
-        return f"{path}:{error.lineno}"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    return f"{path}:{lines[-1]}" if lines else str(path)
+def _refuse_shared(found: Iterable[tuple[Path, str, Task]]) -> None:
+    """One object in the files of two folders would be the task of either."""
+    first: dict[int, Path] = {}
+    for path, name, task in found:
+        other = first.setdefault(id(task), path)
+        if other.parent != path.parent:
+            raise UsageError(
+                f"the task {name!r} is in {other} and in {path}: a task is of one folder. Import the module of the"
+                " other folder, and not its task"
+            )
