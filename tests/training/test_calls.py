@@ -7,17 +7,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.training.conftest import Report, make_task
+from tests.training.refusing import refusing
 from tests.training.test_recipes import build
 
 from pytest_finetune.calls import Budget, Calling, Line, OverBudget, Retries, Traffic
 from pytest_finetune.calls.records import Replay
 from pytest_finetune.core.pricing import SANDBOX_PRICES
 from pytest_finetune.endpoints import Endpoint
+from pytest_finetune.errors import TrainingError
 from pytest_finetune.sandbox import Fault, FaultKind, Sandbox
 from pytest_finetune.store import Calls, Spending, Store
 from pytest_finetune.training.optimizers import build_prompt_optimized
@@ -136,3 +139,13 @@ def test_a_cap_stops_a_build_and_what_was_answered_is_kept(
     build(task, line_to(endpoint, calls), journal, report)
     assert 0 < asked < 60
     assert chats(sandbox) == 60
+
+
+def test_an_endpoint_that_refuses_every_row_is_not_trained_on(
+    sandbox: Sandbox, endpoint: Endpoint, journal: Path, report: Report
+) -> None:
+    told = r"the endpoint refused ([\d,]+) of \1 rows: .*Next: see what"
+    refuses = refusing(sandbox, "POST", "/chat/completions", status=400)
+    with refuses as base_url, pytest.raises(TrainingError, match=told):
+        build(make_task(), replace(endpoint, base_url=base_url), journal, report)
+    assert not journal.exists()  # no job was begun

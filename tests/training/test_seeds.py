@@ -314,7 +314,6 @@ def test_distillation_of_a_retrieval_program_keeps_the_teacher_s_f1(endpoint: En
     assert tuned.program.answer.demos == []
 
 
-@pytest.mark.slow
 def test_better_together_gains_on_a_program_of_two_steps(endpoint: Endpoint, journal: Path) -> None:
     scores, tuned = build(steps(), endpoint, journal)
     assert_told("steps", scores)
@@ -323,7 +322,6 @@ def test_better_together_gains_on_a_program_of_two_steps(endpoint: Endpoint, jou
     assert sorted(tried) == ["baseline", "p", "p -> w", "p -> w -> p"]
 
 
-@pytest.mark.slow
 def test_a_model_for_each_of_two_steps_learns_what_one_for_both_does(endpoint: Endpoint, journal: Path) -> None:
     came_out: dict[str, list[float]] = {"one": [], "one for each": []}
     for recipe in ("labels", "bootstrap"):
@@ -344,7 +342,6 @@ FIXES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.slow
 def test_low_bootstrap_success_is_helped_by_a_teacher_and_a_lenient_metric(endpoint: Endpoint, journal: Path) -> None:
     table = told("extraction")
     came_out = {}

@@ -29,6 +29,7 @@ class Run:
         prediction: What the program gave; None if it failed on this row.
         trace: ``(predictor, inputs, outputs)`` for each call that a predictor made.
         failure: Why there is no prediction.
+        refused: The endpoint refused what it was sent, which may be for the row's sake: a filter, say.
         accepted: Whether the row may be trained on; see `judge`.
     """
 
@@ -36,6 +37,7 @@ class Run:
     prediction: dspy.Prediction | None
     trace: tuple[tuple[Any, Any, Any], ...] = ()
     failure: str = ""
+    refused: bool = False
     accepted: bool = False
 
     def score(self, metric: Metric) -> float:
@@ -71,7 +73,8 @@ def run_program(
         A run for each example, in their order.
 
     Raises:
-        TrainingError: If a row was lost to the endpoint, after the LM's own retries: it would be missing silently.
+        TrainingError: If a row was lost to the endpoint, after the LM's own retries: it would be missing silently; or
+            if the endpoint refused most of the rows, which is then not for their sake.
     """
 
     def one(example: dspy.Example) -> Run:
@@ -80,10 +83,22 @@ def run_program(
     with ThreadPoolExecutor(max_workers=max(1, min(concurrency, len(examples)))) as pool:
         futures = [pool.submit(one, example) for example in examples]
         try:
-            return tuple(future.result() for future in futures)
+            runs = tuple(future.result() for future in futures)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    _check_refusals(runs)
+    return runs
+
+
+def _check_refusals(runs: Sequence[Run]) -> None:
+    refused = [run.failure for run in runs if run.refused]
+    if len(refused) > len(runs) / 2:
+        raise TrainingError(
+            f"the endpoint refused {len(refused):,} of {len(runs):,} rows: {refused[0]}. Nothing is trained on the"
+            " rest. Next: see what of the request it refuses (the task's decoding, the model's name, the endpoint's"
+            " extra_body), then run again"
+        )
 
 
 def _run(program: dspy.Module, example: dspy.Example, adapter: dspy.Adapter) -> Run:
@@ -99,7 +114,15 @@ def _run(program: dspy.Module, example: dspy.Example, adapter: dspy.Adapter) -> 
                     f"the endpoint failed while a row was asked, after retries ({type(error).__name__}: {error}). "
                     f"Nothing is trained on a part of the rows. Next: {remedy(error)}, then run again"
                 ) from error
-            return Run(example, None, failure=f"{type(error).__name__}: {error}")
+            return Run(example, None, failure=f"{type(error).__name__}: {error}", refused=_is_refusal(error))
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether the endpoint refused a request for another reason than its length, which is the row's."""
+    from dspy.utils import exceptions as dspy_errors
+
+    too_long = isinstance(error, dspy_errors.ContextWindowExceededError)
+    return isinstance(error, dspy_errors.LMInvalidRequestError) and not too_long
 
 
 def of_the_endpoint(error: BaseException) -> bool:
