@@ -48,7 +48,7 @@ def main() -> None:
             ("prompt_optimized", "candidate"),
         )
         candidate = first(provider.base_url, ("finetuned", "candidate"))
-        stable = Fallback(promoted, earlier, errors=3, window=60, rest=0.5)
+        stable = Fallback(promoted, earlier, errors=3, window=60, rest=2)
         tried = Fallback(candidate, stable) if candidate else stable
         canary = Canary(stable, tried, share=0.1 if candidate else 0.0)
 

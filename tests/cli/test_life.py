@@ -78,7 +78,7 @@ def test_the_page_about_the_lock_shows_the_life_of_a_model(project: Project, com
     first = read_lock(project.lock).entry("tickets", "finetuned").previous[0].model
     for words, out in zip(parts[::2], parts[1::2], strict=True):
         said = command(*shlex.split(words)).out
-        assert said.replace(first, "ft:sandbox-small:sandbox:tickets:9fFs4xhA") == out
+        assert said.replace(first, "ft:sandbox-small:sandbox:tickets:KtuN4DzV") == out
     (states,) = re.findall(r"\| state \|.*?\n\n", page, re.DOTALL)
     assert tuple(re.findall(r"^\| `(\w+)` \|", states, re.MULTILINE)) == get_args(State)
 
