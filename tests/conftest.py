@@ -12,12 +12,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
 
 from pytest_finetune import secrets
-from pytest_finetune.lock import Lock, read_lock, write_lock
+from pytest_finetune.lock import Lock, read_lock, update_lock, write_lock
 
 TASKS = """\
 from typing import Literal
@@ -153,6 +154,22 @@ class Project:
     def artifact(self, kind: str) -> Path:
         """One of the files beside the lock; of the training files there is just one."""
         return next(iter(sorted((self.path / "models.lock.d").glob(f"{kind}-*"))))
+
+    def accept_another(self, model: str, task: str = "tickets", **changes: Any) -> str:
+        """Let another model into the lock, which answers alike; give the one before."""
+        lock = read_lock(self.lock)
+        old = lock.entry(task, "finetuned")
+        new = old.model_copy(update={"model": model, **changes})
+        keys, entries = {old.key: new.key}, []
+        for entry in lock.with_stage(new).of_task(task):
+            versions = (sorted(keys.get(key, key) for key in claim.versions) for claim in entry.gate)
+            gate = [
+                claim.model_copy(update={"versions": tuple(of)})
+                for claim, of in zip(entry.gate, versions, strict=True)
+            ]
+            entries.append(entry.model_copy(update={"gate": tuple(gate)}))
+        update_lock(self.lock, entries)
+        return old.model
 
     def forget_what_was_accepted(self) -> None:
         """Leave of the lock what it says of models: no rows, and no scores."""

@@ -33,7 +33,8 @@ def refuse(event, args):
 sys.addaudithook(refuse)
 """
 CHOSEN_BY_THE_SERVER = re.compile(
-    r'^(?:model = "ft:.*"|id = "ftjob-.*"|training_file = "file-.*"|(?:created|finished)_at = .*)$', re.MULTILINE
+    r'^(?:model = "ft:.*"|id = "ftjob-.*"|training_file = "file-.*"|(?:created|finished)_at = .*|    "\w{64}",)$',
+    re.MULTILINE,
 )
 SCORE = re.compile(r"^  (\w+) +(0\.\d+)  \((0\.\d+) to (0\.\d+), n=(\d+)\)  reused (\d+), asked (\d+)", re.MULTILINE)
 

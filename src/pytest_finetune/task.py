@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_finetune.core.fingerprint import data_fingerprint
+from pytest_finetune.core.text import encoded
 from pytest_finetune.dataset import ALL, DataRow, Dataset
 from pytest_finetune.errors import UsageError
 from pytest_finetune.metrics import Metric, as_metric
@@ -147,6 +148,7 @@ class Task:
     folder: str = field(default="", init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        encoded(f"{self.name} {self.student}")  # what no lock can hold is refused before anything is built
         who = f"Task {self.name!r}" if self.name else "Task"
         if "/" in (self.name or ""):
             raise UsageError(f"{who}: a name holds no '/': the folder of its tasks file stands before it by itself")

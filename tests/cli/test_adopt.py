@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,6 +111,23 @@ def test_a_model_is_found_by_its_id_and_asked_for_by_its_name(
     gated = ours.run(f"--finetune-models={ours.candidate}")
     gated.assert_outcomes(errors=1)
     gated.stdout.fnmatch_lines(["stage finetuned: model 'tickets-v1' is not deployed: *"])
+
+
+def test_what_is_adopted_stays_in_the_candidate_beside_what_else_waits_there(
+    ours: Project, client: openai.OpenAI, adopt: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert callable(adopt)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(ours.path)
+    ours.edit("finetune_tasks.py", "tickets = ", "others = task()\ntickets = ")
+    assert run(["train", "others", "--prompts-only"]) == 0
+    job, _, model = train(client, ours.artifact("training").read_bytes())
+    assert adopt(job)[0] == 0
+    assert run(["train", "tickets", "--prompts-only"]) == 0
+    kept = read_lock(ours.candidate)
+    assert kept.entry("tickets", "finetuned").model == model
+    assert [entry.stage for entry in kept.of_task("others")] == ["baseline", "prompt_optimized"]
+    sys.modules.pop("finetune_tasks", None)
 
 
 def test_without_its_training_file_a_model_is_refused(

@@ -14,8 +14,10 @@ from syrupy.assertion import SnapshotAssertion
 from tests.cli.conftest import Command
 from tests.conftest import Project, make_rows, write_sources
 from tests.test_example_project import copy_of_project
+from tests.training.refusing import refusing
 
 from pytest_finetune.cli import ExitStatus
+from pytest_finetune.sandbox import Sandbox
 
 PAGE = Path(__file__).parents[2] / "docs" / "check.md"
 CONSTANT = """
@@ -144,6 +146,20 @@ def test_a_sample_keeps_to_the_cap(example: Command) -> None:
     done = example("check", "tickets", "--sample", "20", "--max-cost", "0.0001")
     assert done.status == ExitStatus.NOT_EVALUATED
     assert "the sample might pass the cap of $0.0001: raise --max-cost, or ask about fewer rows" in done.err
+
+
+def test_a_sample_that_is_refused_could_not_be_asked(unbuilt: Command, tmp_path: Path) -> None:
+    asked: list[str] = []
+    tasks = tmp_path / "finetune_tasks.py"
+    text = tasks.read_text(encoding="utf-8").replace('endpoint="sandbox"', 'endpoint="refusing"')
+    tasks.write_text(text.replace('recipe="labels"', 'recipe="distill"'), encoding="utf-8")
+    with Sandbox() as server, refusing(server, "POST", "/chat/completions", status=400, refused=asked) as url:
+        settings = f"[tool.pytest-finetune.endpoints.refusing]\nbase_url = '{url}'\n"
+        (tmp_path / "pyproject.toml").write_text(settings, encoding="utf-8")
+        done = unbuilt("check", "--sample", "100")
+    assert (done.status, "survive" in done.out) == (ExitStatus.NOT_EVALUATED, False)
+    assert "the endpoint refused 8 rows in a row" in done.err
+    assert 8 <= len(asked) < 100
 
 
 def test_train_asks_first_whether_it_can_work(unbuilt: Command, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from pytest_finetune.errors import FinetuneError
 from pytest_finetune.lock import read_lock
 from pytest_finetune.sandbox import Fault, FaultKind, Sandbox, Settings
 from pytest_finetune.training import journal as states
+from pytest_finetune.training.attempt import ENDED
 from pytest_finetune.training.jobs import JobRequest, JobRunner
 from pytest_finetune.training.journal import Journal
 
@@ -63,7 +64,7 @@ def begin(endpoint: Endpoint, tmp_path: Path, seed: int, *, wait: bool = True) -
     try:
         return runner.run(JobRequest("sandbox-small", chats(12, seed), seed=seed, suffix="colours")).id
     except FinetuneError:
-        return str(runner.following)
+        return str(journal.last()[-1]["job"])
 
 
 def paused(sandbox: Sandbox, endpoint: Endpoint, tmp_path: Path, seed: int) -> str:
@@ -96,7 +97,7 @@ def test_jobs_are_listed_with_what_is_to_be_done(
     sandbox.set_faults(Fault(kind=FaultKind.JOB_FAILS, times=1))
     jobs += [begin(mine, tmp_path, 2), paused(sandbox, mine, tmp_path, 3)]
     Journal(tmp_path / FOLDER / "jobs.jsonl").write(
-        "0" * 32, "refused", endpoint="mine", model="sandbox-small", reason="Quota."
+        "0" * 32, "refused", endpoint="mine", model="sandbox-small", predictor="find", reason="Quota."
     )
     done = command("jobs")
     assert done.status == ExitStatus.HELD
@@ -229,4 +230,4 @@ def test_the_commands_of_the_page_are_there(command: Command) -> None:
     cells = re.findall(r"^\| (`.*?) \|", page.partition("## The verbs")[0], re.MULTILINE)
     names = {name: value for name, value in vars(states).items() if name.isupper() and isinstance(value, str)}
     del names["UNANSWERED"]  # no state, but a fact
-    assert sorted(re.findall(r"`(\w+)`", " ".join(cells))) == sorted(names.values())
+    assert sorted(re.findall(r"`(\w+)`", " ".join(cells))) == sorted({*names.values(), *ENDED})

@@ -53,7 +53,7 @@ def retrain(project: Project, letter: str, minute: int, task: str = "tickets") -
     assert entry.job.finished_at is not None
     ended = entry.job.finished_at + timedelta(minutes=minute)
     job = entry.job.model_copy(update={"finished_at": ended})
-    update_lock(project.lock, [entry.model_copy(update={"model": f"ft:small:{letter}", "job": job})])
+    project.accept_another(f"ft:small:{letter}", task, job=job)
 
 
 def test_show_tells_what_is_pinned_and_on_what_it_was_accepted(
@@ -172,10 +172,12 @@ def test_diff_tells_what_changed_since_a_commit(project: Project, command: Comma
     assert command("lock", "diff").out == "models.lock pins what it pinned at HEAD.\n"
     was = read_lock(project.lock).entry("tickets", "finetuned").model
     retrain(project, "a", 1)
-    assert command("lock", "diff").out == f"tickets/finetuned: model {was} -> ft:small:a\n"
+    judged = "tickets/prompt_optimized: pins the same, and was judged anew\n"
+    told = f"tickets/finetuned: model {was} -> ft:small:a\n{judged}"
+    assert command("lock", "diff").out == told
     assert git("commit", "-am", "retrained") == 0
     assert command("lock", "diff").out == "models.lock pins what it pinned at HEAD.\n"
-    assert command("lock", "diff", "HEAD~1").out == f"tickets/finetuned: model {was} -> ft:small:a\n"
+    assert command("lock", "diff", "HEAD~1").out == told
     assert "git has no models.lock at 'nowhere'" in command("lock", "diff", "nowhere").err
 
 
@@ -221,10 +223,17 @@ def test_two_branches_that_retrain_one_task_are_resolved(
         assert "bring them back with `git checkout -m -- models.lock`" in command("lock", "fix").err
         assert git("checkout", "-m", "--", "models.lock") == 0
         done = command("lock", "fix")
-        decided, then = done.out.splitlines()
+        decided, *then = done.out.splitlines()
         assert decided.startswith("tickets: both sides changed it. ft:small:later stands, which was trained later;")
         assert decided.endswith(" ft:small:sooner is in its history")
-        assert then == "Resolved. Gate it, then git add models.lock: pytest --finetune-models=models.lock"
+        assert then == [
+            "models.lock is resolved.",
+            "Gate it, then git add models.lock: pytest --finetune-models=models.lock",
+        ]
+    else:
+        kept = subprocess.run(["git", "status", "--porcelain"], cwd=project.path, capture_output=True, check=True)
+        assert kept.stdout == b""
+        assert not list(project.path.glob(".merge_file*"))
     entry = read_lock(project.lock).entry("tickets", "finetuned")
     assert entry.model == "ft:small:later"
     assert entry.previous[0].model == "ft:small:sooner"

@@ -123,6 +123,18 @@ def test_production_refuses_an_edited_lock(
         load("models.lock", "tickets")
 
 
+def test_a_lock_that_must_be_signed_is_signed_first_and_then_committed(signed: Project, command: Command) -> None:
+    subprocess.run(["git", "init"], cwd=signed.path, capture_output=True, check=True)
+    said = command("promote", "tickets").out
+    assert said.splitlines()[-1].startswith("models.lock is no longer signed, and is refused until it is: have it")
+    assert "ommit" not in said
+    told = command("lock", "sign", "--key", "ann").out
+    subprocess.run(told.split(": ")[1], shell=True, check=True)  # noqa: S602  # as a user does
+    kept = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True)
+    assert kept.stdout.split() == ["models.lock", "models.lock.sig"]
+    assert command("promote", "tickets", "--stage", "baseline", "--observed").status == 0
+
+
 def test_an_empty_setting_is_no_way_around_it(signed: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     edit(signed)
     monkeypatch.setenv("PYTEST_FINETUNE_VERIFY", "")

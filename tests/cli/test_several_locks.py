@@ -52,6 +52,32 @@ def commit(project: Project) -> None:
     assert git(project, "add", ".") == git(project, "commit", "-m", "a step") == 0
 
 
+def test_a_command_that_is_told_is_typed_where_one_is(
+    project: Project, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert git(project, "init", "-b", "main") == 0
+    commit(project)
+    said = command("promote", "teams/b/tickets").out
+    assert "\nCommit it: git commit teams/b/models.lock -m 'production: ft:" in said
+    lock_of(project, "a").write_text("x =")
+    monkeypatch.chdir(project.path / "teams" / "a")
+    told = command("lock", "check", "--root", "../..").err
+    assert "take the last good one with `git checkout -- models.lock`" in told
+    subprocess.run("git checkout -- models.lock", shell=True, check=True, capture_output=True)  # noqa: S602  # as a user does
+    done = command("lock", "check", "--root", "../..")
+    assert done.out == "teams/a/models.lock fits: 4 stages.\nteams/b/models.lock fits: 4 stages.\n"
+    lock_of(project, "b").write_text("x =")
+    whole = lock_of(project, "b").as_posix()
+    assert f"`git checkout -- {whole}`" in command("lock", "check", "--root", "../..").err
+
+
+def test_a_task_that_is_named_for_short_is_told_its_id(project: Project, command: Command) -> None:  # noqa: ARG001
+    done = command("promote", "tickets")
+    assert done.err.endswith(
+        "(it has teams/a/tickets, teams/b/tickets): name one by its id: teams/a/tickets, teams/b/tickets\n"
+    )
+
+
 def test_show_tells_each_under_its_name(project: Project, command: Command) -> None:
     lines = command("lock", "show").out.splitlines()
     assert lines[:2] == ["teams/a/models.lock", "teams/a/tickets"]
@@ -144,7 +170,8 @@ def test_one_team_on_two_branches_is_mended_by_lock_fix(project: Project, comman
     lines = command("lock", "fix").out.splitlines()
     assert lines[0] == "teams/a/models.lock is in no conflict."
     assert lines[1].startswith("teams/b/tickets: both sides changed it. ft:small:later stands")
-    assert lines[2] == (
-        "Resolved. Gate it, then git add teams/b/models.lock: pytest --finetune-models=teams/b/models.lock"
-    )
+    assert lines[2:] == [
+        "teams/b/models.lock is resolved.",
+        "Gate it, then git add teams/b/models.lock: pytest --finetune-models=teams/b/models.lock",
+    ]
     assert read_lock(lock_of(project, "b")).entry("teams/b/tickets", "finetuned").model == "ft:small:later"

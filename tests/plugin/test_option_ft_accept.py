@@ -10,8 +10,8 @@ from datetime import datetime, timezone
 import pytest
 from tests.conftest import Project
 
-from pytest_finetune.lock import edit_lock, read_lock
-from pytest_finetune.lock.life import Decision, promote
+from pytest_finetune.lock import edit_lock, read_lock, write_lock
+from pytest_finetune.lock.life import Decision, promote, retire
 
 
 @pytest.fixture
@@ -43,6 +43,7 @@ def test_what_is_in_production_stays_there_until_the_candidate_is_promoted(built
     tuned = read_lock(built.lock).entry("tickets", "finetuned")
     older = promote(tuned.model_copy(update={"model": "ft:older"}), Decision(datetime.now(timezone.utc), "Ada"))
     edit_lock(built.lock, lambda lock: lock.with_stage(older))
+    write_lock(built.candidate, read_lock(built.lock).with_entries([tuned]))
     result = built.run("--ft-accept")
     told = "ft:older stays in production until you promote what was locked: pytest-finetune promote tickets"
     result.stdout.fnmatch_lines(["tickets: locked in *models.lock", f"tickets/finetuned: {told}"])
@@ -69,6 +70,39 @@ def test_what_does_not_hold_is_not_locked(candidate: Project) -> None:
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(["ERROR: tickets: not locked, since a claim does not hold.*"])
     assert not candidate.lock.exists()
+
+
+def test_what_the_tasks_file_would_build_otherwise_is_not_let_in(candidate: Project) -> None:
+    candidate.edit("finetune_tasks.py", 'recipe="labels",', 'recipe="labels", hyperparameters={"n_epochs": 1},')
+    result = candidate.run("--ft-accept")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    said = result.stderr.str() + result.stdout.str()
+    assert "tickets/finetuned: the candidate is not what the tasks file asks for:\n  params.n_epochs: " in said
+    assert "Undo the change, or make another candidate" in said
+    assert not candidate.lock.exists()
+
+
+def test_what_was_built_before_the_lock_went_on_is_not_let_in(built: Project) -> None:
+    shutil.copy(built.lock, built.candidate)
+    newer = read_lock(built.lock).entry("tickets", "finetuned").model_copy(update={"model": "ft:newer"})
+    edit_lock(built.lock, lambda lock: lock.with_stage(newer))
+    text = built.lock.read_text(encoding="utf-8")
+    result = built.run("--ft-accept")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    told = "tickets/finetuned: the candidate was built when the lock did not pin ft:newer yet: make another candidate"
+    assert told in result.stderr.str() + result.stdout.str()
+    assert built.lock.read_text(encoding="utf-8") == text
+
+
+def test_what_was_retired_is_not_let_in_again(built: Project) -> None:
+    decision, model = Decision(datetime.now(timezone.utc), "Ada"), read_lock(built.lock).entry("tickets", "finetuned")
+    newer = model.model_copy(update={"model": "ft:newer"}).replacing(retire(model, model.model, decision))
+    edit_lock(built.lock, lambda lock: lock.with_stage(newer))
+    text = built.lock.read_text(encoding="utf-8")
+    result = built.run("--ft-accept")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "was retired on" in result.stderr.str() + result.stdout.str()
+    assert built.lock.read_text(encoding="utf-8") == text
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_it_needs_every_price_before_the_first_call(built: Project) -> None:
     built.edit("models.lock", 'model = "sandbox-small"', 'model = "mystery"')
     result = built.gate("-q", "--ft-max-cost=1")
     result.assert_outcomes(errors=1)
-    assert "--ft-max-cost needs the price of 'mystery', which is unknown" in result.stdout.str()
+    assert "needs the price of 'mystery', which is unknown" in result.stdout.str()
 
 
 def test_costs_are_compared_at_the_prices_of_today(built: Project) -> None:

@@ -66,8 +66,7 @@ def _history(versions: Sequence[Version]) -> tuple[Event, ...]:
         Event(
             what="production" if version.state == "deprecated" else version.state,
             model=version.model,
-            served_as=version.served_as,
-            program=version.artifacts.program,
+            version=version.key,
             at=datetime(2026, 11, 21, hour, tzinfo=timezone.utc),
             by="Ada",
         )

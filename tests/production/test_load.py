@@ -17,7 +17,7 @@ from typing import Any
 import dspy
 import pytest
 from tests.conftest import Project
-from tests.production.served import ROWS, Production, entry_of, in_state
+from tests.production.served import ROWS, Production, entry_of, in_state, promoted
 
 import pytest_finetune
 from pytest_finetune.errors import DriftError, EndpointError, LockError, NotPromoted, UsageError
@@ -124,6 +124,13 @@ def test_what_was_not_promoted_is_refused_unless_it_is_asked_for(production: Pro
     assert production.load(stage="prompt_optimized", state="candidate").version.model == "sandbox-small"
 
 
+def test_where_no_version_is_in_a_state_the_advice_is_about_that_state(production: Production) -> None:
+    with pytest.raises(NotPromoted, match=r"nothing is candidate in .* build one with pytest --ft-retrain"):
+        production.load(state="candidate")
+    with pytest.raises(NotPromoted, match=r"nothing is deprecated in .* until then, fall back to another stage"):
+        production.load(state="deprecated")
+
+
 def test_what_was_put_into_production_by_hand_is_refused(production: Production) -> None:
     production.relock(production.entry.model_copy(update={"history": ()}))
     with pytest.raises(LockError, match="by its history it is candidate"):
@@ -219,7 +226,7 @@ def test_a_task_of_a_folder_is_named_by_its_id_or_its_name(production: Productio
     assert production.load().version.task == "teams/a/tickets"
     others = [entry.model_copy(update={"task": "teams/b/tickets"}) for entry in tickets]
     write_lock(production.lock, Lock(model=(*moved, *others)))
-    with pytest.raises(LockError, match=r"no task 'tickets' \(it has teams/a/tickets, teams/b/tickets\)"):
+    with pytest.raises(LockError, match=r"no task 'tickets' \(it has teams/a/tickets, .*\): name one by its id: "):
         production.load()
 
 
@@ -284,13 +291,13 @@ def on_mine(production: Production, pinned: str, address: str) -> None:
     """The stages are pinned on an endpoint that the project's settings name."""
     (production.path / "pyproject.toml").write_text(ENDPOINT.format(address), encoding="utf-8")
     for entry in read_lock(production.lock).models:
-        production.relock(entry.model_copy(update={"endpoint": f"mine {pinned}"}))
+        production.relock(promoted(entry.model_copy(update={"endpoint": f"mine {pinned}"})))
 
 
 def test_the_key_is_that_of_the_endpoint(production: Production, monkeypatch: pytest.MonkeyPatch) -> None:
     with Sandbox(Settings(api_key="sesame")) as guarded:
         on_mine(production, guarded.base_url, guarded.base_url)
-        asked = partial(production.load, stage="prompt_optimized", state="candidate", base_url=None)
+        asked = partial(production.load, stage="prompt_optimized", base_url=None)
         with pytest.raises(EndpointError, match="needs a key in the environment variable MINE_KEY"):
             asked()
         monkeypatch.setenv("MINE_KEY", "sesame")
@@ -370,7 +377,7 @@ def test_nobody_waits_longer_than_the_timeout(production: Production, said: str)
     ]
     text = f'[tool.pytest-finetune.endpoints.mine]\nbase_url = "{address}"\n{table}'
     (production.path / "pyproject.toml").write_text(text, encoding="utf-8")
-    production.relock(production.entry.model_copy(update={"endpoint": f"mine {address}"}))
+    production.relock(promoted(production.entry.model_copy(update={"endpoint": f"mine {address}"})))
     program = production.load(base_url=None, timeout=0.1 if said == "argument" else None)
     try:
         production.provider.set_faults(Fault(kind=FaultKind.HANG, seconds=30))

@@ -14,6 +14,7 @@ from pytest_finetune.dataset import Dataset
 from pytest_finetune.endpoints import Endpoint
 from pytest_finetune.sandbox import Sandbox, Settings
 from pytest_finetune.task import Task
+from pytest_finetune.training.building import Trained
 from pytest_finetune.training.steady import Patience
 
 WORDS = {
@@ -64,6 +65,13 @@ def make_task(**changes: Any) -> Task:
 def hurried() -> Patience:
     """Waits short enough for a test."""
     return Patience(first=0.01, longest=0.1, settling=0.05)
+
+
+def validation_file(endpoint: Endpoint, trained: Trained) -> bytes:
+    """The validation file of a model's job, as the endpoint has it."""
+    assert trained.job.validation_file is not None
+    with endpoint.client() as client:
+        return client.files.content(trained.job.validation_file).read()
 
 
 class Report(list[str]):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -14,18 +15,25 @@ from pytest_finetune.sandbox import Sandbox
 
 @contextmanager
 def refusing(
-    sandbox: Sandbox, method: str, path: str, status: int = 404, code: str = "", refused: list[str] | None = None
+    sandbox: Sandbox,
+    method: str,
+    path: str,
+    status: int = 404,
+    code: str = "",
+    refused: list[str] | None = None,
+    spared: Container[int] = (),
 ) -> Iterator[str]:
     """The base URL of a server that answers with a status to requests with this method whose path ends so.
 
-    The paths of these requests are added to ``refused``.
+    The paths of these requests are added to ``refused``. Those whose numbers, from 0, are ``spared`` are passed on.
     """
-    paths = [] if refused is None else refused
+    paths, numbers = [] if refused is None else refused, itertools.count()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             content = self.rfile.read(int(self.headers.get("content-length", 0))) or None
-            refuses = self.command == method and self.path.partition("?")[0].endswith(path)
+            fits = self.command == method and self.path.partition("?")[0].endswith(path)
+            refuses = fits and next(numbers) not in spared
             paths.extend([self.path] * refuses)
             told = json.dumps({"error": {"message": "no", "code": code}}).encode()
             body = told if refuses else self._passed_on(content)

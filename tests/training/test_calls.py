@@ -6,24 +6,28 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.training.conftest import Report, make_task
+from tests.training.conftest import Report, make_rows, make_task
 from tests.training.refusing import refusing
 from tests.training.test_recipes import build
 
 from pytest_finetune.calls import Budget, Calling, Line, OverBudget, Retries, Traffic
 from pytest_finetune.calls.records import Replay
 from pytest_finetune.core.pricing import SANDBOX_PRICES
+from pytest_finetune.dataset import Dataset
 from pytest_finetune.endpoints import Endpoint
 from pytest_finetune.errors import TrainingError
+from pytest_finetune.programs import attach
 from pytest_finetune.sandbox import Fault, FaultKind, Sandbox
 from pytest_finetune.store import Calls, Spending, Store
+from pytest_finetune.training.checkpoints import Checkpoints
 from pytest_finetune.training.optimizers import build_prompt_optimized
+from pytest_finetune.training.runs import run_program
 
 FAULTS = [
     Fault(kind=kind, operation="create_chat_completion", rate=0.05, seconds=seconds)
@@ -73,7 +77,7 @@ def test_faults_while_bootstrapping_leave_the_training_file_as_it_was(
     elsewhere = journal.parent / "elsewhere" / "jobs.jsonl"
     stormy = build(task, line_to(endpoint, calls, timeout=0.5), elsewhere, report, concurrency=32)
     assert stormy.models[""].training_file == calm.models[""].training_file
-    assert stormy.models[""].validation_file == calm.models[""].validation_file
+    assert stormy.models[""].job.validation_file == calm.models[""].job.validation_file  # found by what is in it
 
 
 @pytest.mark.parametrize("optimizer", ["labeled_few_shot", "bootstrap_random_search", "miprov2"])
@@ -141,11 +145,66 @@ def test_a_cap_stops_a_build_and_what_was_answered_is_kept(
     assert chats(sandbox) == 60
 
 
+@pytest.mark.parametrize("recipe", ["bootstrap", "dpo"])
 def test_an_endpoint_that_refuses_every_row_is_not_trained_on(
-    sandbox: Sandbox, endpoint: Endpoint, journal: Path, report: Report
+    sandbox: Sandbox, endpoint: Endpoint, journal: Path, report: Report, recipe: str
 ) -> None:
-    told = r"the endpoint refused ([\d,]+) of \1 rows: .*Next: see what"
-    refuses = refusing(sandbox, "POST", "/chat/completions", status=400)
+    task = make_task(recipe=recipe)
+    told = r"the endpoint refused 8 rows in a row, .*Next: see what"
+    asked: list[str] = []
+    refuses = refusing(sandbox, "POST", "/chat/completions", status=400, refused=asked)
     with refuses as base_url, pytest.raises(TrainingError, match=told):
-        build(make_task(), replace(endpoint, base_url=base_url), journal, report)
+        build(task, replace(endpoint, base_url=base_url), journal, report, concurrency=4)
     assert not journal.exists()  # no job was begun
+    assert 8 <= len(asked) < 20  # and what was in flight, of 60
+
+
+@pytest.mark.parametrize(("code", "refused"), [("", 7), ("content_filter", 20)])
+def test_rows_that_are_refused_for_their_own_sake_are_left_out(
+    sandbox: Sandbox, endpoint: Endpoint, code: str, refused: int
+) -> None:
+    task, spared = make_task(), range(refused, 60)
+    with refusing(sandbox, "POST", "/chat/completions", status=400, code=code, spared=spared) as base_url:
+        program = attach(task.program(), replace(endpoint, base_url=base_url).lm(task.student))
+        runs = run_program(program, task.dataset.train, adapter=task.make_adapter(), concurrency=1)
+    assert [run.prediction is None for run in runs] == [True] * refused + [False] * (60 - refused)
+
+
+def test_a_program_that_hides_refusals_does_not_hide_the_endpoint_s_fault(
+    sandbox: Sandbox, endpoint: Endpoint, calls: Calls
+) -> None:
+    import dspy
+
+    task = make_task()
+
+    class Guess(dspy.Module):  # type: ignore[misc]  # dspy ships no types
+        def __init__(self) -> None:
+            super().__init__()
+            self.name = task.program()
+
+        def forward(self, **inputs: Any) -> Any:
+            try:
+                return self.name(**inputs)
+            except Exception:  # noqa: BLE001  # as programs do
+                return dspy.Prediction(colour="red")
+
+    with refusing(sandbox, "POST", "/chat/completions", status=400) as base_url:
+        program = attach(Guess(), line_to(replace(endpoint, base_url=base_url), calls).lm(task.student))
+        with pytest.raises(TrainingError, match="the endpoint refused 8 rows in a row"):
+            run_program(program, task.dataset.train, adapter=task.make_adapter(), concurrency=1)
+
+
+@pytest.mark.parametrize(("dev", "spared"), [(10, {*range(10), *range(30, 1000)}), (5, range(5))])
+def test_prompts_that_were_found_while_the_endpoint_refused_calls_are_not_kept(
+    sandbox: Sandbox, endpoint: Endpoint, tmp_path: Path, report: Report, dev: int, spared: Container[int]
+) -> None:
+    splits = {"train": make_rows(60, 1), "dev": make_rows(dev, 2), "test": make_rows(10, 3)}
+    data = Dataset.from_examples(splits, inputs=["thing"])
+    task = make_task(dataset=data, optimizer="bootstrap_random_search")
+    rows: Any = {"trainset": data.train, "devset": data.dev}
+    told = r"calls of the optimizer bootstrap_random_search were lost to the endpoint, first by LMInvalidRequestError"
+    with refusing(sandbox, "POST", "/chat/completions", status=400, spared=spared) as base_url:
+        lm, kept = replace(endpoint, base_url=base_url).lm(task.student), Checkpoints(tmp_path, endpoint)
+        with pytest.raises(TrainingError, match=told):
+            build_prompt_optimized(task, lm, **rows, report=report, concurrency=1, checkpoints=kept)
+    assert list(tmp_path.iterdir()) == []

@@ -79,6 +79,22 @@ def test_a_model_that_cannot_be_asked_yet_is_not_lost(
     assert len(asked) == 1
 
 
+def test_a_model_whose_rows_are_refused_is_diagnosed_once_they_are_not(
+    sandbox: Sandbox, endpoint: Endpoint, journal: Path, report: Report
+) -> None:
+    task = make_task(recipe="labels", seed=56)
+    tuned = build(task, endpoint, journal, report)
+    asked: list[str] = []
+    spared = {*range(20), *range(45, 90)}
+    refuses = refusing(sandbox, "POST", "/chat/completions", status=400, refused=asked, spared=spared)
+    with refuses as url:  # for a while
+        away = replace(tuned, program=attach(tuned.program, Endpoint("sandbox", url).lm(tuned.model)))
+        assert observed(task, away, endpoint, journal.parent, report).unreadable is None
+    assert report[-1].startswith(f"{tuned.model} is not diagnosed by its answers, since it cannot be asked: ")
+    assert 8 <= len(asked) <= 25
+    assert observed(task, tuned, endpoint, journal.parent, report).unreadable == Mean(0.0, 90)
+
+
 def test_a_model_is_deployed_before_it_is_asked_and_not_asked_if_that_fails(
     sandbox: Sandbox, endpoint: Endpoint, journal: Path, report: Report
 ) -> None:

@@ -32,7 +32,7 @@ from pytest_finetune.training.steady import Patience, Pending
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 
-SEEDS = count(1)
+SEEDS = count(100_001)  # the server is shared with tests that set their own
 OF_TRAINING = ("/v1/files", "/v1/fine_tuning", "/v1/models")
 OF_ANY_REQUEST = sorted(set(FaultKind) - OF_JOB_CREATION - {FaultKind.GARBLE})
 

@@ -197,7 +197,7 @@ def test_an_endpoint_that_stays_away_is_given_up_and_the_job_is_kept(
     ("kind", "words"),
     [
         (FaultKind.DAILY_LIMIT, ["HTTP 429", "maximum of 48", "the limit is per day", COMEBACK]),
-        (FaultKind.TRAINING_NOT_AVAILABLE, ["HTTP 403", "winding down", "--ft-endpoint", COMEBACK]),
+        (FaultKind.TRAINING_NOT_AVAILABLE, ["HTTP 403", "winding down", "Task(endpoint=…)", COMEBACK]),
         (FaultKind.JOB_FAILS, ["ftjob-", "failed", "start it anew", COMEBACK]),
         (FaultKind.JOB_MODERATION, ["ftjob-", "blocked by our moderation system", "usage policies", COMEBACK]),
     ],
@@ -234,7 +234,7 @@ def test_a_refusal_or_a_failure_is_explained_and_does_not_bar_the_next_try(
             "/jobs",
             403,
             "",
-            "ask for the right to fine-tune with this key, or name another endpoint with --ft-endpoint",
+            "ask for the right to fine-tune with this key, or name another endpoint (Azure Foundry, Nebius, sandbox)",
         ),
         ("/jobs", 404, "", "see that the endpoint's base_url is right and that it trains models at all"),
         ("/jobs", 404, "model_not_found", "name a model that this endpoint can fine-tune as the task's student"),
@@ -301,10 +301,11 @@ def test_leaving_lets_the_job_go_on(
     sentence = waiting.leave()
     thread.join(10)
     assert len(ended) == 1
-    assert sentence == f"Job {waiting.following} goes on on endpoint 'sandbox'; come back with: {COMEBACK}"
+    [job] = waiting.following
+    assert sentence == f"On endpoint 'sandbox', job {job} will go on; come back with: {COMEBACK}"
     with endpoint.client() as client:
-        client.fine_tuning.jobs.resume(str(waiting.following))
-    assert runner(endpoint, journal, report).run(asked).id == waiting.following
+        client.fine_tuning.jobs.resume(job)
+    assert runner(endpoint, journal, report).run(asked).id == job
 
 
 def test_a_sandbox_may_forget_so_it_trains_anew(
@@ -351,13 +352,17 @@ def test_a_key_that_is_refused_on_the_way_is_no_end_of_the_job(
         endpoint = Endpoint("mine", locked.base_url, api_key_env="COLOURS_KEY")
         waiting = runner(endpoint, journal, report)
         waiting.patience.to_the_end = False
+        monkeypatch.setenv("COLOURS_KEY", "wrong")
+        with pytest.raises(EndpointError, match=r"HTTP 401[^.]*: [^.]*\. Next: set the key right"):  # nothing goes on
+            waiting.run(asked)
+        monkeypatch.setenv("COLOURS_KEY", "sesame-1")
         with pytest.raises(Pending):
             waiting.run(asked)
         monkeypatch.setenv("COLOURS_KEY", "expired")
         with pytest.raises(EndpointError, match=r"HTTP 401.*What was handed in goes on\. Next: set the key right"):
             runner(endpoint, journal, report).run(asked)
         monkeypatch.setenv("COLOURS_KEY", "sesame-1")
-        assert runner(endpoint, journal, report).run(asked).id == waiting.following
+        assert {runner(endpoint, journal, report).run(asked).id} == waiting.following
 
 
 def test_where_jobs_cannot_be_listed_a_lost_answer_stops_the_build(
@@ -383,11 +388,12 @@ def test_a_job_can_be_handed_in_and_left(
     for _ in range(2):
         with pytest.raises(Pending, match=f"is handed in .* take it up with: {COMEBACK}"):
             leaving.run(asked)
+    [job] = leaving.following
     with endpoint.client() as client:
-        await_status(client, str(leaving.following), "paused")
-        client.fine_tuning.jobs.resume(str(leaving.following))
-        await_status(client, str(leaving.following), "succeeded")
-    assert leaving.run(asked).id == leaving.following
+        await_status(client, job, "paused")
+        client.fine_tuning.jobs.resume(job)
+        await_status(client, job, "succeeded")
+    assert (leaving.run(asked).id, leaving.following) == (job, set())
     assert on_server(endpoint, asked) == (["succeeded"], 1)
 
 

@@ -14,18 +14,19 @@ from typing import Any, Literal
 
 import dspy
 import pytest
-from tests.training.conftest import LIGHTS, Report, hurried, make_program, make_rows, make_task
+from tests.training.conftest import LIGHTS, Report, hurried, make_program, make_rows, make_task, validation_file
 
 from pytest_finetune import metrics
 from pytest_finetune.dataset import Dataset
 from pytest_finetune.endpoints import Endpoint
 from pytest_finetune.errors import TrainingError, UsageError
 from pytest_finetune.programs import attach, predictors
-from pytest_finetune.sandbox import Sandbox
+from pytest_finetune.sandbox import Fault, FaultKind, Sandbox
 from pytest_finetune.task import Mix, Task
 from pytest_finetune.training.building import Finetuned
 from pytest_finetune.training.checkpoints import Checkpoints
 from pytest_finetune.training.fit import observe
+from pytest_finetune.training.journal import Journal
 from pytest_finetune.training.optimizers import Optimized
 from pytest_finetune.training.recipes import build_finetuned
 from pytest_finetune.training.runs import mean_score, run_program
@@ -126,8 +127,7 @@ def test_each_predictor_has_a_model_that_was_trained_on_its_own_calls(
     for name, one in built.models.items():
         assert predictors(built.program)[name].lm.model == f"openai/{one.model}"
         assert one.model.startswith(f"ft:sandbox-small:sandbox:colours-{name}:")
-        assert one.validation_file is not None
-        (prompt,) = {messages[0]["content"] for messages in rows_of(one.validation_file)}
+        (prompt,) = {messages[0]["content"] for messages in rows_of(validation_file(endpoint, one))}
         assert {prompt} == trained[name]
     counted = ", ".join(f"{name} ({len(rows)} rows)" for name, rows in files.items())
     assert f"Training a model for each predictor: {counted}." in report
@@ -196,8 +196,51 @@ def test_without_waiting_all_jobs_are_handed_in_and_told(endpoint: Endpoint, jou
         build(task, endpoint, journal, report, patience=leaving)
     told = re.findall(r"job (ftjob-\w+) on endpoint", str(pending.value))
     assert sorted(told) == sorted(job.id for job in jobs_of(endpoint, 304))
+    whose = {facts["job"]: facts["predictor"] for facts in Journal(journal).last()}
+    for job in jobs_of(endpoint, 304):
+        name = whose[job.id]
+        assert job.user_provided_suffix == f"colours-{name}"
+        assert f"Handing in a job for sandbox-small (predictor {name!r}) on endpoint 'sandbox': 60 rows." in report
+        assert f"Job {job.id} (predictor {name!r}) is created." in report
     built = build(task, endpoint, journal, report)
     assert sorted(one.job.id for one in built.models.values()) == sorted(told)
+
+
+LEFT = """
+import signal, sys, time
+from pathlib import Path
+from pytest_finetune.endpoints import Endpoint
+from tests.training.test_per_predictor import build, make_seen
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also below a shell that runs it in the background
+tell = lambda sentence: print(sentence, flush=True)
+try:
+    build(make_seen(recipe="labels", seed=312), Endpoint("sandbox", sys.argv[1]), Path(sys.argv[2]), tell)
+except KeyboardInterrupt:
+    time.sleep(1)  # the jobs' threads end before the process does
+"""
+
+
+def test_ctrl_c_names_every_job_that_goes_on_and_logs_no_error(
+    sandbox: Sandbox, endpoint: Endpoint, journal: Path
+) -> None:
+    sandbox.set_faults(Fault(kind=FaultKind.JOB_PAUSES, times=2))
+    command = [sys.executable, "-c", LEFT, endpoint.base_url, str(journal)]
+    paused = 0
+    with subprocess.Popen(
+        command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        for line in process.stdout:
+            paused += "paused" in line
+            if paused == 2:
+                process.send_signal(signal.SIGINT)
+                break
+        rest, errors = process.stdout.read(), process.stderr.read()
+    first, second = sorted(job.id for job in jobs_of(endpoint, 312))
+    assert f"On endpoint 'sandbox', jobs {first} and {second} will go on; come back with: " in rest
+    assert errors == ""
 
 
 class Seldom(Seen):
@@ -216,6 +259,29 @@ def test_a_predictor_with_too_few_rows_is_named_before_anything_is_uploaded(
         build(make_seen(Seldom, seed=305), endpoint, journal, report)
     assert "recipe_options={'multitask': True}" in str(error.value)
     assert jobs_of(endpoint, 305) == []
+
+
+class Never(Seen):
+    """Has a predictor that it does not ask."""
+
+    def forward(self, thing: str) -> Any:
+        return dspy.Prediction(colour=self.name(thing=thing).colour)
+
+
+def test_a_predictor_that_is_never_called_is_told_and_one_model_is_offered(
+    endpoint: Endpoint, journal: Path, report: Report
+) -> None:
+    with pytest.raises(TrainingError) as error:
+        build(make_seen(Never, seed=313), endpoint, journal, report)
+    words = re.sub(r"on \d+ training", "on N training", str(error.value))
+    assert words == (
+        "predictor 'light' was never called on N training rows whose answers were kept, so that there is nothing to "
+        "train its own model on: nothing was uploaded. Next: one model for all predictors "
+        "(recipe_options={'multitask': True}), or a program without that predictor"
+    )
+    assert jobs_of(endpoint, 313) == []
+    one = build(make_seen(Never, seed=313, recipe_options={"source": "baseline"}), endpoint, journal, report)
+    assert list(one.models) == [""]
 
 
 @pytest.mark.parametrize(

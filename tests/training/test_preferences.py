@@ -40,7 +40,7 @@ def test_a_model_is_trained_on_pairs_of_answers_to_its_own_prompt(
     built = build(task, endpoint, journal, report, optimized=optimized)
     (trained,) = built.models.values()
     assert trained.job.hyperparameters == {**trained.job.hyperparameters, "n_epochs": 3, "beta": 0.2}
-    assert trained.validation_file is None
+    assert trained.job.validation_file is None
 
     gold = {row.fields["thing"]: row.fields["colour"] for row in task.dataset.rows("train")}
     rows = rows_of(built)
@@ -110,7 +110,7 @@ def test_a_recipe_of_the_users_own_may_train_on_pairs(endpoint: Endpoint, journa
     built = build(task, endpoint, journal, report)
     (trained,) = built.models.values()
     assert trained.job.hyperparameters["beta"] == 0.3
-    assert trained.validation_file is None
+    assert trained.job.validation_file is None
     assert score(task, built.program) > 0.8
 
 

@@ -11,7 +11,15 @@ from typing import Any
 
 import dspy
 import pytest
-from tests.training.conftest import Report, hurried, make_program, make_reasoning_program, make_rows, make_task
+from tests.training.conftest import (
+    Report,
+    hurried,
+    make_program,
+    make_reasoning_program,
+    make_rows,
+    make_task,
+    validation_file,
+)
 
 from pytest_finetune import metrics
 from pytest_finetune.dataset import Dataset
@@ -77,8 +85,7 @@ def test_labels_are_learnt_and_served_as_they_were_trained(
     trained = rows_of(built.models[""].training_file)
     assert asked_as_served(task, built) == {messages[0]["content"] for messages in trained}
     assert [message["role"] for message in trained[0]] == ["system", "user", "assistant"]
-    assert built.models[""].validation_file is not None
-    assert (len(trained), len(rows_of(built.models[""].validation_file))) == (60, 30)
+    assert (len(trained), len(rows_of(validation_file(endpoint, built.models[""])))) == (60, 30)
     counts = Counter(row.label for row in task.dataset.rows("train"))
     assert built.kept == {label: (count, count) for label, count in sorted(counts.items())}
 
@@ -213,7 +220,7 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_come_back(
         process.wait(20)
     assert rest.strip().endswith("come back with: pytest-finetune train colours")
     assert process.returncode != 0
-    job_id = rest.partition("Job ")[2].partition(" ")[0]
+    job_id = rest.partition("On endpoint 'sandbox', job ")[2].partition(" ")[0]
     with endpoint.client() as client:
         assert str(client.fine_tuning.jobs.resume(job_id).status) == "queued"
     assert build(make_task(recipe="labels", seed=8), endpoint, journal, report).models[""].job.id == job_id
@@ -248,7 +255,7 @@ def test_all_predictors_share_one_model_and_keep_their_own_rows(
     users = [messages[1]["content"] for messages in rows_of(built.models[""].training_file)]
     assert Counter("## hint ##" in user for user in users) == {False: 2 * kept, True: kept}
     assert {predictor.lm.model for predictor in built.program.predictors()} == {f"openai/{built.model}"}
-    assert built.models[""].validation_file is None  # the data have no hint
+    assert built.models[""].job.validation_file is None  # the data have no hint
 
 
 def test_failing_rows_do_not_end_the_build(endpoint: Endpoint, journal: Path, report: Report) -> None:
@@ -417,7 +424,7 @@ def test_a_user_s_own_recipe_is_run_and_its_job_is_paid_for_once(
         messages[0]["content"] for messages in rows_of(built.models[""].training_file)
     }
     assert (built.models[""].job.seed, built.kept) == (31, {})
-    assert built.models[""].validation_file is not None
+    assert built.models[""].job.validation_file is not None
     before = jobs_and_files(endpoint)
     again = build(task, endpoint, journal.parent / "b" / "jobs.jsonl", report, optimized=optimized)
     assert again.models[""].job == built.models[""].job

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.training.conftest import Report, make_task
+from tests.training.conftest import Report, make_rows, make_task
+from tests.training.test_fit import observed
 from tests.training.test_jobs import COMEBACK, asked, on_server, runner
+from tests.training.test_per_predictor import KILLED, jobs_of, make_seen
+from tests.training.test_per_predictor import build as build_seen
 from tests.training.test_recipes import build
 
 from pytest_finetune.calls import Budget, Calling, Line, Traffic
 from pytest_finetune.core.pricing import SANDBOX_PRICES, Prices
+from pytest_finetune.dataset import Dataset
 from pytest_finetune.endpoints import Endpoint
 from pytest_finetune.errors import TrainingError, UsageError
+from pytest_finetune.programs import attach
 from pytest_finetune.sandbox import Fault, FaultKind, Sandbox
 from pytest_finetune.store import Spending, Store
 from pytest_finetune.training.jobs import JobRequest
-from pytest_finetune.training.request import file_name
+from pytest_finetune.training.remote import KEY, TASK
+from pytest_finetune.training.request import file_name, mark_of
 
 __all__ = ["asked"]
 
@@ -50,9 +59,9 @@ def test_a_job_that_would_pass_the_cap_is_refused_before_its_file_is_uploaded(
         runner(line, journal, report).run(asked)
     assert str(refused.value) == (
         f"a job for sandbox-small on endpoint 'sandbox' would pass the cap: about {asked.tokens:,} tokens times 2 "
-        f"epochs cost ${cost(asked):.4f}, and $0.0010 of ${0.001 + cost(asked) * 0.99:g} are spent or set aside. No "
-        "job was begun, and what was answered is kept. Next: raise the cap (--ft-max-cost; of train: --max-cost), or "
-        f'set fewer epochs (hyperparameters={{"n_epochs": 1}} in the task), then run: {COMEBACK}'
+        f"epochs cost ${cost(asked):.4f}, and $0.0010 of ${0.001 + cost(asked) * 0.99:g} are spent or set aside. "
+        "Nothing was begun for it, and what was answered is kept. Next: raise the cap (--ft-max-cost; of train: "
+        f'--max-cost), or set fewer epochs (hyperparameters={{"n_epochs": 1}} in the task), then run: {COMEBACK}'
     )
     assert on_server(endpoint, asked) == ([], 0)
     assert ledger.spent() == pytest.approx(0.001)
@@ -112,11 +121,70 @@ def test_each_of_several_seeds_is_set_aside(
     endpoint: Endpoint, journal: Path, report: Report, ledger: Spending
 ) -> None:
     once = {"recipe": "labels", "hyperparameters": {"n_epochs": 1}}
-    build(make_task(**once, seed=70), capped(endpoint, ledger, 1.0), journal, report)
+    build(make_task(**once, seed=370), capped(endpoint, ledger, 1.0), journal, report)
     one = ledger.spent()
     with pytest.raises(TrainingError, match="would pass the cap"):
-        build(make_task(**once, seeds=(71, 72)), capped(endpoint, ledger, 2.5 * one), journal, report)
-    assert ledger.spent() == pytest.approx(2 * one)
+        build(make_task(**once, seeds=(371, 372)), capped(endpoint, ledger, 2.5 * one), journal, report)
+    assert ledger.spent() == pytest.approx(one)
+    assert jobs_of(endpoint, 371) == []
+    build(make_task(**once, seeds=(371, 372)), capped(endpoint, ledger, 3.5 * one), journal, report)
+    assert ledger.spent() == pytest.approx(3 * one, rel=0.1)  # each is asked about dev, too
+
+
+def test_the_jobs_of_all_predictors_are_set_aside_before_the_first_is_begun(
+    endpoint: Endpoint, journal: Path, report: Report, ledger: Spending
+) -> None:
+    build_seen(make_seen(recipe="labels", seed=323), capped(endpoint, ledger, 100.0), journal, report)
+    both = ledger.spent()
+    with pytest.raises(TrainingError, match=r"would pass the cap: .* Nothing was begun for it, and"):
+        build_seen(make_seen(recipe="labels", seed=324), capped(endpoint, ledger, both * 1.75), journal, report)
+    assert (ledger.spent(), jobs_of(endpoint, 324)) == (both, [])
+    build_seen(make_seen(recipe="labels", seed=324), capped(endpoint, ledger, both * 2.25), journal, report)
+    assert ledger.spent() == pytest.approx(both * 2)
+
+
+def test_a_job_bears_the_mark_of_its_task_which_is_another_for_other_rows(
+    endpoint: Endpoint, journal: Path, report: Report
+) -> None:
+    task = make_task(recipe="labels", seed=374, hyperparameters={"n_epochs": 1})
+    (trained,) = build(task, endpoint, journal, report).models.values()
+    with endpoint.client() as client:
+        job = client.fine_tuning.jobs.retrieve(trained.job.id)
+    assert job.metadata == {KEY: trained.job.key, TASK: mark_of(task)}
+    splits = {"train": make_rows(60, 9), "dev": make_rows(30, 2), "test": make_rows(30, 3)}
+    others = make_task(dataset=Dataset.from_examples(splits, inputs=["thing"]))
+    assert len({mark_of(one) for one in (task, others, make_task(name="lights"), make_task(student="large"))}) == 4
+
+
+def test_a_model_that_is_paid_for_is_not_lost_to_the_cap_that_its_diagnosis_would_pass(
+    endpoint: Endpoint, journal: Path, report: Report, ledger: Spending
+) -> None:
+    task = make_task(recipe="labels", seed=373, hyperparameters={"n_epochs": 1})
+    tuned = build(task, capped(endpoint, ledger, 1.0), journal, report)
+    nothing_left = capped(endpoint, ledger, ledger.spent())
+    seen = observed(
+        task,
+        replace(tuned, program=attach(tuned.program, nothing_left.lm(tuned.model))),
+        endpoint,
+        journal.parent,
+        report,
+    )
+    assert (seen.train, seen.dev) == (None, None)
+    assert seen.losses
+    assert report[-1].startswith(f"{tuned.model} is not diagnosed by its answers: the next request may cost $")
+
+
+def test_a_job_of_one_predictor_that_was_begun_before_is_not_set_aside_again(
+    endpoint: Endpoint, journal: Path, report: Report, ledger: Spending
+) -> None:
+    command = [sys.executable, "-c", KILLED.replace("303", "325"), endpoint.base_url, str(journal)]
+    subprocess.run(command, cwd=Path(__file__).parents[2], env=dict(os.environ), check=False)
+    (first,) = jobs_of(endpoint, 325)
+    build_seen(make_seen(recipe="labels", seed=326), capped(endpoint, ledger, 100.0), journal, report)
+    both = ledger.spent()
+    build_seen(make_seen(recipe="labels", seed=325), capped(endpoint, ledger, both * 1.75), journal, report)
+    (second,) = (job for job in jobs_of(endpoint, 325) if job.id != first.id)
+    assert ledger.spent() == pytest.approx(both + second.trained_tokens * RATE)
 
 
 @pytest.mark.parametrize(("rows", "epochs"), [(10, 10), (12, 8), (33, 3), (34, 3), (200, 3), (10_000, 3), (1, 25)])

@@ -18,9 +18,13 @@ from tests.conftest import Project, make_rows
 from pytest_finetune import Dataset, Task, metrics
 from pytest_finetune.core.checklist import Checklist, Finding, State
 from pytest_finetune.core.prospects import Probe
+from pytest_finetune.endpoints import Endpoint
 from pytest_finetune.errors import UsageError
 from pytest_finetune.lock import read_lock
+from pytest_finetune.sandbox import Sandbox
 from pytest_finetune.training.journal import Journal
+from pytest_finetune.training.remote import KEY, TASK
+from pytest_finetune.training.request import mark_of
 from pytest_finetune.workflow.check import check, outside, probe
 from pytest_finetune.workflow.preflight import check_training_price, preflight
 from pytest_finetune.workflow.run import Run
@@ -64,6 +68,10 @@ def checked(run: Callable[..., Run]) -> Checked:
 
 def found(checklist: Checklist) -> Mapping[str, Finding]:
     return {finding.name: finding for finding in checklist.findings}
+
+
+CHAT = b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'
+PRICE = '[tool.pytest-finetune.prices."sandbox-*"]\nprompt = 1.0\ncompletion = 1.0\ntraining = 3.0\n'
 
 
 def begin(project: Project, state: str, endpoint: str) -> None:
@@ -155,6 +163,15 @@ def test_a_damaged_lock_hides_nothing_of_the_data(checked: Checked, project: Pro
     assert told["metric"].state is State.OK
     assert told["test split"].state is State.UNKNOWN
     assert "models.lock" in told["prompts first"].evidence
+
+
+def test_data_that_a_build_would_refuse_are_told_with_the_reason(checked: Checked, project: Project) -> None:
+    project.edit("finetune_tasks.py", 'Literal["account", ', 'Literal["account", "legal", ')
+    told = checked()
+    reason = "tickets.jsonl: field 'department': no row of the train split shows 'legal'; add such rows to it"
+    assert told.because.name == "training rows"
+    assert told.because.evidence.startswith(f"240 training rows; {reason}")
+    assert told.because.next_step == "correct the data, which a build refuses"
 
 
 def test_prices_and_a_hosted_endpoint_are_named(checked: Checked, project: Project) -> None:
@@ -265,6 +282,29 @@ class TestBeforeABuild:
         check_training_price(capped, capped.tasks["tickets"], lambda _: None)
         free = run()
         check_training_price(free, free.tasks["tickets"], pytest.fail)
+
+    @pytest.mark.parametrize(("theirs", "ours"), [({}, False), ({TASK: "0" * 32}, False), (None, True)])
+    def test_jobs_of_others_on_the_same_endpoint_lift_no_check(
+        self, run: Callable[..., Run], project: Project, theirs: dict[str, str] | None, ours: bool
+    ) -> None:
+        with Sandbox() as server:
+            address = f'[tool.pytest-finetune.endpoints.mine]\nbase_url = "{server.base_url}"\n'
+            project.write("pyproject.toml", address)
+            project.edit(
+                "finetune_tasks.py", 'endpoint="sandbox"', 'endpoint="mine", hyperparameters={"n_epochs": 3}'
+            )
+            capped = run(max_cost=0.01)
+            task = capped.tasks["tickets"]
+            mark = {TASK: mark_of(task)} if theirs is None else theirs
+            with Endpoint("mine", server.base_url).client() as client:
+                file = client.files.create(file=("rows.jsonl", CHAT * 12), purpose="fine-tune")
+                metadata = {KEY: "f" * 32, **mark}
+                client.fine_tuning.jobs.create(model="sandbox-small", training_file=file.id, metadata=metadata)
+            with nullcontext() if ours else pytest.raises(UsageError, match="needs the price of training"):
+                check_training_price(capped, task, lambda _: None)
+            project.write("pyproject.toml", address + PRICE)
+            with nullcontext() if ours else pytest.raises(UsageError, match=r"wanted: at most \$0\.01"):
+                preflight(run(max_cost=0.01), ["tickets"], lambda _: None)
 
     def test_a_cap_that_an_unknown_cost_may_pass_is_told(self, run: Callable[..., Run]) -> None:
         said: list[str] = []

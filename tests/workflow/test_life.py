@@ -15,12 +15,16 @@ import pytest
 from filelock import FileLock
 from tests.conftest import Project
 
-from pytest_finetune.errors import DriftError, EvidenceError, FinetuneError, LockError
+from pytest_finetune.errors import DriftError, EvidenceError, FinetuneError, LockError, UsageError
 from pytest_finetune.lock import Artifacts, Entry, edit_lock, read_lock
 from pytest_finetune.workflow import life
 from pytest_finetune.workflow.settings import Settings, read_settings
 
 LADDER = ["finetuned >= 0.5", "finetuned >= prompt_optimized"]
+RESTS = (
+    "It rests on the claims that it was accepted on: finetuned >= 0.5 (PASS, n=320); finetuned >= prompt_optimized"
+    " (PASS, n=320)."
+)
 
 
 @pytest.fixture
@@ -44,11 +48,6 @@ def change(project: Project, **changes: Any) -> None:
     edit_lock(project.lock, lambda lock: lock.with_stage(pinned(project).model_copy(update=changes)))
 
 
-def retrain(project: Project, model: str) -> None:
-    """Accept another model that answers alike."""
-    edit_lock(project.lock, lambda lock: lock.with_entries([pinned(project).model_copy(update={"model": model})]))
-
-
 def test_what_passed_the_gate_is_promoted_with_who_and_when_and_where(project: Project) -> None:
     model, began = pinned(project).model, datetime.now(timezone.utc).replace(microsecond=0)
     assert [claim.claim for claim in pinned(project).gate] == LADDER
@@ -58,7 +57,8 @@ def test_what_passed_the_gate_is_promoted_with_who_and_when_and_where(project: P
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=project.path, check=True, capture_output=True, text=True)
     done = life.promote(settings(project), "tickets", reason="cheaper: https://ann:pw@ci.example/7")
     entry = pinned(project)
-    assert (entry, entry.state, done.lock, done.remarks) == (done.after, "production", project.lock, ())
+    assert (entry, entry.state, done.lock) == (done.after, "production", project.lock)
+    assert done.remarks == (RESTS,)
     (event,) = entry.history
     assert (event.what, event.model, event.by, event.reason) == (
         "production",
@@ -89,7 +89,7 @@ def test_a_verdict_that_does_not_carry_is_refused(project: Project) -> None:
         life.promote(settings(project), "tickets")
     change(project, gate=tuple(claim.model_copy(update={"rows": ()}) for claim in claims))
     with pytest.raises(
-        EvidenceError, match=r"'finetuned >= 0.5' was judged before rows were noted: gate it again with"
+        EvidenceError, match=r"'finetuned >= 0.5' was judged before all was noted that it rests on: gate it again"
     ):
         life.promote(settings(project), "tickets")
     assert pinned(project).state == "candidate"
@@ -119,20 +119,56 @@ def test_a_change_that_makes_scores_say_nothing_is_refused(
 
 def test_what_a_stage_was_built_from_may_have_changed(project: Project) -> None:
     project.edit("tickets.jsonl", '"split": "train"', '"more": 1, "split": "train"')
-    assert life.promote(settings(project), "tickets").remarks == ()
+    remarks = life.promote(settings(project, locked=True), "tickets").remarks
+    assert remarks[0] == RESTS
 
 
-def test_without_a_tasks_file_the_lock_is_all_there_is(project: Project) -> None:
+@pytest.mark.parametrize(
+    ("name", "old", "new", "said"),
+    [
+        ("finetune_tasks.py", "import dspy\n", "import dspy, not_installed\n", "not_installed"),
+        ("finetune_tasks.py", "tickets = task(", "letters = task(", "there is no task 'tickets'"),
+    ],
+)
+def test_what_hides_a_change_is_refused(project: Project, name: str, old: str, new: str, said: str) -> None:
+    project.edit("finetune_tasks.py", 'exact_match("department")', 'contains("department")')
+    project.edit(name, old, new)
+    with pytest.raises(UsageError, match=said):
+        life.promote(settings(project), "tickets")
+
+
+def test_without_a_tasks_file_nobody_knows_what_has_changed(project: Project) -> None:
     (project.path / "finetune_tasks.py").unlink()
-    done = life.promote(settings(project), "tickets")
-    (remark,) = done.remarks
-    assert remark.startswith("The tasks file was not looked at, so that nobody knows whether it has changed: ")
+    with pytest.raises(UsageError, match="there is no tasks file"):
+        life.promote(settings(project), "tickets")
+    assert pinned(project).state == "candidate"
+
+
+def test_the_broken_tasks_file_of_another_team_hides_nothing(project: Project) -> None:
+    project.write("b/tasks_of_b.py", "import not_installed\n")
+    project.write("pyproject.toml", "[tool.pytest-finetune]\ntasks = ['finetune_tasks.py', 'b/tasks_of_b.py']\n")
+    project.edit("finetune_tasks.py", 'exact_match("department")', 'contains("department")')
+    with pytest.raises(UsageError, match="not_installed"):
+        life.promote(settings(project), "tickets")
+
+
+def test_the_verdicts_of_one_model_do_not_carry_another(project: Project) -> None:
+    change(project, model="ft:sandbox-small:other-team:spam:AAAAAAAA")
+    with pytest.raises(LockError, match="was judged on other versions than the pinned ones: gate it again"):
+        life.promote(settings(project), "tickets")
+
+
+@pytest.mark.parametrize("claim", LADDER)
+def test_a_claim_that_was_taken_out_is_missed(project: Project, claim: str) -> None:
+    change(project, gate=tuple(one for one in pinned(project).gate if one.claim != claim))
+    with pytest.raises(LockError, match="does not have all claims that tickets was accepted on: take back the"):
+        life.promote(settings(project), "tickets")
 
 
 def test_a_rollback_takes_files_that_are_as_they_were(project: Project) -> None:
     model = pinned(project).model
     life.promote(settings(project), "tickets")
-    retrain(project, "ft:newer")
+    project.accept_another("ft:newer")
     life.promote(settings(project), "tickets")
     training = project.artifact("training")
     kept = training.read_bytes()
@@ -153,14 +189,14 @@ def test_a_rollback_takes_files_that_are_as_they_were(project: Project) -> None:
 
 def test_going_back_to_what_never_served_says_so(project: Project) -> None:
     model = pinned(project).model
-    retrain(project, "ft:newer")
+    project.accept_another("ft:newer")
     done = life.rollback(settings(project), "tickets", model)
     assert (done.after.state, done.remarks) == ("production", ("It was never in production before.",))
 
 
 def test_a_version_is_retired(project: Project) -> None:
     model = pinned(project).model
-    retrain(project, "ft:newer")
+    project.accept_another("ft:newer")
     life.promote(settings(project), "tickets")
     life.retire(settings(project), "tickets", model)
     assert [version.state for version in pinned(project).versions] == ["production", "retired"]

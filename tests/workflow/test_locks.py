@@ -18,7 +18,8 @@ A, B, ROOT = "teams/a/models.lock", "teams/b/models.lock", "models.lock"
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
     for folder in ("teams/a", "teams/b"):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "finetune_tasks.py").write_text("", encoding="utf-8")
@@ -60,7 +61,10 @@ def test_the_locks_of_a_run(
     assert shown(found, found.paths) == expected
 
 
-def test_a_project_with_one_tasks_file_at_its_root_has_one_lock(tmp_path: Path) -> None:
+def test_a_project_with_one_tasks_file_at_its_root_has_one_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "finetune_tasks.py").touch()
     found = locks(tmp_path)
     assert shown(found, found.paths) == [ROOT]

@@ -1,4 +1,8 @@
-"""What requests cost, and a cap that is never passed."""
+"""What requests and training cost, and a cap on that: as well kept as the cost can be counted before.
+
+A request is counted at the most that it may cost, where it says ``max_tokens``. A job is counted by an estimate, of
+four bytes to a token, until it is billed: one whose tokens are shorter may pass the cap by as much.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from pytest_finetune.calls.traffic import Stopped
-from pytest_finetune.core.pricing import MILLION, Prices, price_of
+from pytest_finetune.core.pricing import CAP, MILLION, Prices, price_of
 from pytest_finetune.core.records import Usage
 from pytest_finetune.errors import UsageError
 
@@ -35,7 +39,7 @@ class Ledger(Protocol):
 
 
 class Budget:
-    """Prices requests; with a cap, none is sent that might pass it.
+    """Prices requests and training; with a cap, nothing is sent that would pass it as far as can be counted before.
 
     Args:
         prices: See `price_of`.
@@ -66,13 +70,13 @@ class Budget:
         """
         if self._cap is not None and price_of(model, self._prices) is None:
             raise UsageError(
-                f"--ft-max-cost needs the price of {model!r}, which is unknown: add"
+                f"a cap ({CAP}) needs the price of {model!r}, which is unknown: add"
                 f' [tool.pytest-finetune.prices."{model}"] with prompt and completion, in US dollars for a million'
                 " tokens, to pyproject.toml"
             )
 
     def training(self, model: str, tokens: int) -> float:
-        """US dollars of training on so many tokens, those of every epoch counted.
+        """US dollars of training on so many tokens, those of every epoch counted; an estimate if these are one.
 
         Raises:
             UsageError: If nobody knows what training the model costs.
@@ -80,7 +84,7 @@ class Budget:
         price = price_of(model, self._prices)
         if price is None or price.training is None:
             raise UsageError(
-                f"--ft-max-cost needs the price of training {model!r}, which is unknown: add"
+                f"a cap ({CAP}) needs the price of training {model!r}, which is unknown: add"
                 f' [tool.pytest-finetune.prices."{model}"] with prompt, completion and training, in US dollars for a'
                 " million tokens, to pyproject.toml"
             )

@@ -180,8 +180,8 @@ class Engine:
             generation = self._endpoint.key_generation
             try:
                 return self._once(wire, notes)
-            except OverBudget:
-                self._calling.traffic.stop()
+            except OverBudget as stop:
+                self._calling.traffic.stop(str(stop))
                 raise
             except Exception as error:
                 if not renewed and _is_expiry(error) and self._endpoint.renew_key(generation):

@@ -7,6 +7,7 @@ UnsupportedModelError; 401 and 403 an AuthError; 429 a RateLimitError, also wher
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from pytest_finetune.errors import EndpointError
@@ -19,8 +20,11 @@ _REMEDIES = {
     403: "ask for access to that model with this key",
     404: "name a model that the endpoint serves, and see that its base_url is right",
     413: "send shorter prompts: shorter rows, or fewer examples in the prompt",
-    429: "lower --ft-concurrency, or set requests_per_minute for the endpoint",
+    429: "lower the setting concurrency, or set requests_per_minute for the endpoint",
 }
+
+IN_A_ROW = 8
+"""So many rows or calls without an answer, one after the other, and it is not for their sake."""
 
 _LONGEST = 2000  # characters; an endpoint may say any number, for each of many rows
 
@@ -40,7 +44,7 @@ def is_limit(error: Exception) -> bool:
     return isinstance(error, lm15.RateLimitError)
 
 
-def is_out_of_money(error: Exception) -> bool:
+def is_out_of_money(error: BaseException) -> bool:
     """Whether only a payment helps; OpenAI says so with the status of a rate limit."""
     from dspy import lm15
 
@@ -56,18 +60,73 @@ def concerns_all(error: Exception) -> bool:
     return isinstance(error, hopeless) or is_out_of_money(error) or is_unknown_model(error)
 
 
-def is_unknown_model(error: Exception) -> bool:
+def is_unknown_model(error: BaseException) -> bool:
     """Whether the endpoint has no model of that name, or nothing at all at that address."""
     from dspy import lm15
+    from dspy.utils.exceptions import LMUnsupportedModelError
 
-    return isinstance(error, lm15.UnsupportedModelError) or getattr(error, "status", None) == 404
+    return (
+        isinstance(error, lm15.UnsupportedModelError | LMUnsupportedModelError)
+        or getattr(error, "status", None) == 404
+    )
 
 
-def concerns_the_prompt(error: Exception) -> bool:
-    """Whether the prompt itself is at fault: it is too long, or was refused before a model saw it."""
+def concerns_the_prompt(error: BaseException) -> bool:
+    """Whether the prompt itself is at fault: it is too long, or was refused before a model saw it.
+
+    Args:
+        error: Of ``dspy.lm15``, or of DSPy's LM, which says the same in classes of its own.
+    """
     from dspy import lm15
+    from dspy.utils.exceptions import ContextWindowExceededError
 
-    return isinstance(error, lm15.ContextLengthError) or is_refusal(error)
+    return isinstance(error, lm15.ContextLengthError | ContextWindowExceededError) or is_refusal(error)
+
+
+def may_concern_the_prompt(error: BaseException) -> bool:
+    """Whether the endpoint refused a request without saying for whose sake: a 400 that says no more; see `InARow`.
+
+    Args:
+        error: As of `concerns_the_prompt`.
+    """
+    from dspy import lm15
+    from dspy.utils.exceptions import LMInvalidRequestError
+
+    refused = isinstance(error, lm15.InvalidRequestError | LMInvalidRequestError)
+    known = concerns_the_prompt(error) or is_unknown_model(error) or is_out_of_money(error)
+    return refused and not known
+
+
+def of_the_endpoint(error: BaseException) -> bool:
+    """Whether a program's call failed through no fault of its own: no answer, no key, no such model, a limit.
+
+    Args:
+        error: As of `concerns_the_prompt`.
+    """
+    from dspy import lm15
+    from dspy.utils.exceptions import LMError
+
+    ours = isinstance(error, lm15.LM15Error | LMError | EndpointError)
+    return ours and not concerns_the_prompt(error) and not may_concern_the_prompt(error)
+
+
+class InARow:
+    """Counts failures of which each may have a reason of its own, until there are too many, one after the other.
+
+    Args:
+        of: How many there can be, at most, where that is known: if all of few fail, that is too many.
+    """
+
+    def __init__(self, of: int = IN_A_ROW) -> None:
+        self.most = min(IN_A_ROW, of)
+        self.count = 0
+        self._lock = threading.Lock()
+
+    def add(self, *, failed: bool) -> bool:
+        """Count what has ended; say whether there are too many failures now."""
+        with self._lock:
+            self.count = self.count + 1 if failed else 0
+            return self.count >= self.most
 
 
 def is_refusal(error: BaseException) -> bool:

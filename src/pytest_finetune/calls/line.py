@@ -28,6 +28,9 @@ class Line(Endpoint):
         own = {field.name: getattr(endpoint, field.name) for field in fields(Endpoint)}
         return cls(**own, calling=calling)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Line:
+        return self  # programs are copied with their LMs, whose endpoint it is; the limits are shared
+
     def lm(self, model: str, **options: Any) -> dspy.LM:
         """As `Endpoint.lm`; its retries, its cache and its limits are the engine's."""
         plain = super().lm(model, **options)

@@ -54,6 +54,7 @@ class Traffic:
         self._lowered = 0.0
         self._free = threading.Condition()
         self._over = threading.Event()
+        self._why = ""
 
     @property
     def limit(self) -> int:
@@ -70,7 +71,7 @@ class Traffic:
         with self._free:
             self._free.wait_for(lambda: self._over.is_set() or self._under_way < self.limit)
             if self._over.is_set():
-                raise Stopped
+                raise Stopped(self._why)
             self._under_way += 1
         try:
             yield
@@ -101,10 +102,15 @@ class Traffic:
             Stopped: The evaluation is over.
         """
         if self._over.wait(seconds):
-            raise Stopped
+            raise Stopped(self._why)
 
-    def stop(self) -> None:
-        """Let no further request begin."""
+    def stop(self, why: str = "") -> None:
+        """Let no further request begin.
+
+        Args:
+            why: What those are told who were about to make one.
+        """
+        self._why = self._why or why
         self._over.set()
         with self._free:
             self._free.notify_all()

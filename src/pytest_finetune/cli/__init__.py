@@ -8,6 +8,7 @@ from enum import IntEnum
 
 import click
 
+from pytest_finetune.core.text import encoded
 from pytest_finetune.errors import FinetuneError, UsageError
 from pytest_finetune.secrets import shown
 
@@ -80,6 +81,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run a command line and return its exit status."""
     try:
+        encoded(" ".join(arguments))  # what no file can hold is refused before anything is done
         result = commands.main(arguments, prog_name="pytest-finetune", standalone_mode=False)
     except click.ClickException as error:
         error.show()

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pytest_finetune.cli import say
+from pytest_finetune.core.shell import typed
 
 
 @click.command(name="adopt")
@@ -42,7 +43,6 @@ def command(found_as: str, task: str, served_as: str | None, training_file: Path
     say(f"{task}: the candidate's fine-tuned stage is {entry.model}{asked}.")
     say(f"It was trained on {entry.artifacts.training_rows:,} rows, which are kept beside the lock.")
     say(f"The candidate has the stages {', '.join(done.stages)}. Gate it:")
-    shown = run.candidate.relative_to(Path.cwd()) if run.candidate.is_relative_to(Path.cwd()) else run.candidate
-    say(f"  pytest --finetune-models={shown}")
+    say(f"  pytest --finetune-models={typed(run.candidate)}")
     say("Gate it and let it into the lock:")
     say("  pytest --ft-accept")

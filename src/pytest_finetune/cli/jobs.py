@@ -146,8 +146,9 @@ def forget(job: str, root: Path, endpoint: str | None, yes: bool) -> None:
 
 def _told(job: KnownJob) -> Iterator[str]:
     """A job in a line or two; nothing is cut, since ids are copied."""
+    whose = f" for predictor {job.predictor}" if job.predictor else ""
     yield f"{job.id or f'no job yet, key {job.key}'}  {job.status}"
-    yield f"  of {job.begun:%Y-%m-%d %H:%M} UTC on {job.endpoint}, tunes {job.base}"
+    yield f"  of {job.begun:%Y-%m-%d %H:%M} UTC on {job.endpoint}, tunes {job.base}{whose}"
     if job.model:
         yield f"  made {job.model}"
     if job.said:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pytest_finetune.cli import say
+from pytest_finetune.core.shell import typed
+from pytest_finetune.core.text import encoded
 from pytest_finetune.errors import DriftError
 
 if TYPE_CHECKING:
@@ -143,24 +145,28 @@ def fix(driver: tuple[Path, Path, Path] | None, lock: tuple[Path, ...], root: Pa
     git config merge.models-lock.driver "pytest-finetune lock fix --driver %O %A %B"
     echo "models.lock merge=models-lock" >> .gitattributes
     """
-    from pytest_finetune.lock.file import read_lock
+    from pytest_finetune.lock.file import read_lock, render
     from pytest_finetune.lock.merge import merge_locks
     from pytest_finetune.lock.signatures import sign_again
 
     if driver:
         base, path, theirs = driver
         before = read_lock(base) if base.stat().st_size else None
-        _write(path, merge_locks(read_lock(path), read_lock(theirs), before))
+        merged = merge_locks(read_lock(path), read_lock(theirs), before)
+        path.write_bytes(encoded(render(merged.lock)))  # git's own file: nobody else writes it, and nothing is beside
+        _tell(merged)
     else:
         locks = _locks(lock, root)
         for path in locks.there:
-            if _fix(path, locks.shown(path)) and locks.settings.verify is not None:
-                say(sign_again(path))
+            if _fix(path, locks.shown(path)):
+                if locks.settings.verify is not None:
+                    say(sign_again(path))
+                say(f"Gate it, then git add {typed(path)}: pytest --finetune-models={typed(path)}")
 
 
 def _fix(path: Path, name: str) -> bool:
     """Resolve the conflict of one lock; say whether it was in one."""
-    from pytest_finetune.lock.file import read_lock
+    from pytest_finetune.lock.file import read_lock, write_lock
     from pytest_finetune.lock.git import merged_conflict
 
     merged = merged_conflict(path)
@@ -168,15 +174,13 @@ def _fix(path: Path, name: str) -> bool:
         read_lock(path)
         say(f"{name} is in no conflict.")
         return False
-    _write(path, merged)
-    say(f"Resolved. Gate it, then git add {name}: pytest --finetune-models={name}")
+    write_lock(path, merged.lock)
+    _tell(merged)
+    say(f"{name} is resolved.")
     return True
 
 
-def _write(path: Path, merged: Merged) -> None:
-    from pytest_finetune.lock.file import write_lock
-
-    write_lock(path, merged.lock)
+def _tell(merged: Merged) -> None:
     for note in merged.notes:
         say(note)
 
@@ -184,12 +188,12 @@ def _write(path: Path, merged: Merged) -> None:
 @command.command()
 @click.option("--key", type=PATH, required=True, help="The private key; or the public one of a key in an agent.")
 @_each
-def sign(path: Path, locks: Locks, key: Path) -> None:
+def sign(path: Path, locks: Locks, key: Path) -> None:  # noqa: ARG001  # as every verb is called
     """Sign the lock with ssh-keygen, once you have looked at it: the signature goes beside it, as LOCK.sig."""
     from pytest_finetune.lock import signatures
 
     written = signatures.sign(path, key)
-    say(f"Signed. Commit both: git add {locks.shown(path)} {locks.shown(written)}")
+    say(f"Signed. Commit both: git add {typed(path)} {typed(written)}")
 
 
 @command.command()

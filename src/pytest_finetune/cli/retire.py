@@ -16,7 +16,8 @@ from pytest_finetune.cli.step import of_a_stage, options, told
 def command(task: str, model: str, stage: str, reason: str | None, lock: Path | None, root: Path) -> None:
     """Let a MODEL of TASK never serve again: it can neither be promoted nor gone back to.
 
-    It stays in the lock. One that is in production must be replaced first.
+    It stays in the lock, and a build that comes to it again is refused. One that is in production must
+    be replaced first.
     """
     from pytest_finetune.workflow.life import retire
     from pytest_finetune.workflow.settings import read_settings

@@ -17,7 +17,8 @@ def command(task: str, model: str | None, stage: str, reason: str | None, lock: 
     """Pin an earlier version of TASK again, and put it into production.
 
     Without a MODEL that is the version in production where a candidate is pinned, else the one that
-    was in production before. What is left stays in the lock, so that one can go forward again.
+    was in production last. Of several versions of one model, name one by its key, as lock show tells
+    it. What is left stays in the lock, so that one can go forward again.
     """
     from pytest_finetune.workflow.life import rollback
     from pytest_finetune.workflow.settings import read_settings

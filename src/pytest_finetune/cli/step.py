@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pytest_finetune.cli import say
+from pytest_finetune.core.shell import typed
 
 if TYPE_CHECKING:
     from pytest_finetune.workflow.life import Done
@@ -32,10 +33,8 @@ def options(lock: Path | None) -> Mapping[str, Any]:
 
 def told(done: Done) -> None:
     """Say what is in production now, what was before, and what to do next."""
-    from pytest_finetune.lock.life import said
-
     was, now = (entry.in_state("production") for entry in (done.before, done.after))
-    event, name = done.after.history[0], _from_here(done.lock)
+    event = done.after.history[0]
     serving = now.identity if now else "nothing"
     if event.what == "retired":
         say(f"{done.after.name}: {event.model} is retired, and never serves again. In production: {serving}.")
@@ -43,10 +42,7 @@ def told(done: Done) -> None:
         say(f"{done.after.name}: in production is {serving}; before, it was {was.identity if was else 'nothing'}.")
     for remark in done.remarks:
         say(remark)
-    if event.what == "production" and done.after.serves != done.before.serves:
-        say(f"Gate it: pytest --finetune-models={name}")
-    say(f"Commit it: git commit {name} -m '{said(event.what)}: {event.model}'")
-
-
-def _from_here(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    if event.what == "production" and done.after.key != done.before.key:
+        say(f"Gate it: pytest --finetune-models={typed(done.lock)}")
+    if done.commit is not None:
+        say(f"Commit it: {done.commit}")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from pytest_finetune.core.shell import typed
+
 
 @click.command()
 @click.argument("tasks", nargs=-1, metavar="[TASK]...")
@@ -58,12 +60,7 @@ def command(
         click.echo(f"  pytest-finetune check {' '.join(named)}")
         return ExitStatus.HELD
     click.echo(f"\nThe candidate is in {run.candidate}. Gate it:")
-    click.echo(f"  pytest --finetune-models={_shown(run.candidate)}")
+    click.echo(f"  pytest --finetune-models={typed(run.candidate)}")
     click.echo("Gate it and let it into the lock:")
     click.echo("  pytest --ft-accept")
     return ExitStatus.HELD
-
-
-def _shown(path: Path) -> Path:
-    """The path as it is typed from here."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

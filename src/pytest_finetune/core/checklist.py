@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from pytest_finetune.core.evidence import MIN_ROWS
+from pytest_finetune.core.pricing import CAP
 from pytest_finetune.core.prospects import Facts, Limits, Scored
 
 
@@ -156,8 +157,12 @@ _MEND_METRIC = "mend the metric: it must tell right from wrong"
 
 def _rows(facts: Facts, limits: Limits) -> _Found:
     evidence, threshold = f"{facts.train:,} training rows", f"at least {limits.rows:,}, better {limits.better_rows:,}"
-    if facts.train < limits.floor:
-        step = f"label {limits.floor - facts.train:,} more at the least, and {limits.rows:,} in all"
+    step = f"label {limits.floor - facts.train:,} more at the least, and {limits.rows:,} in all"
+    few = facts.train < limits.floor
+    if facts.unfit:
+        correct = "correct the data, which a build refuses"
+        return State.STOP, f"{evidence}; {facts.unfit}", threshold, f"{correct}, and {step}" if few else correct
+    if few:
         return State.STOP, evidence, f"at least {limits.floor:,}", step
     if facts.train < limits.rows:
         return State.ADVICE, evidence, threshold, f"label {limits.rows - facts.train:,} more"
@@ -288,7 +293,7 @@ def _cost(facts: Facts, _: Limits) -> _Found:
     evidence += f"; your own prices, and ours of {costs.as_of}"
     threshold = "" if costs.cap is None else f"at most ${costs.cap:g}"
     if costs.cap is not None and costs.known > costs.cap:
-        return State.STOP, evidence, threshold, "raise --ft-max-cost (setting max_cost), or train on fewer rows"
+        return State.STOP, evidence, threshold, f"raise the cap ({CAP}), or train on fewer rows"
     if costs.total is not None:
         return State.OK, evidence, threshold, ""
     return State.UNKNOWN, evidence, threshold, costs.missing

@@ -32,6 +32,7 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeAlias
 
+from pytest_finetune.core.text import encoded
 from pytest_finetune.errors import UsageError
 
 __all__ = ["canonical_json", "data_fingerprint", "digest", "plain", "row_id", "source_fingerprint"]
@@ -115,12 +116,7 @@ def canonical_json(value: object) -> bytes:
     Raises:
         UsageError: where ``plain`` does, and for text that UTF-8 cannot hold (half of a surrogate pair).
     """
-    text = _CANONICAL.encode(plain(value))
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        broken = ascii(error.object[error.start : error.end])
-        raise UsageError(f"the text holds {broken}, half a character: write it as UTF-8") from None
+    return encoded(_CANONICAL.encode(plain(value)))
 
 
 def digest(value: object) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+CAP = "--ft-max-cost; of train: --max-cost"
+"""The options that set what a run may cost, as messages name them."""
 MILLION = 1_000_000
 _BYTES = 4  # of a token
 

@@ -161,6 +161,7 @@ class Facts:
         costs: What it costs.
         receivers: Addresses outside this machine that rows would be sent to.
         trouble: Why what is recorded cannot be read; empty if it can.
+        unfit: Why a build would refuse the data; empty if it would not.
     """
 
     task: str
@@ -182,6 +183,7 @@ class Facts:
     costs: Costs
     receivers: tuple[str, ...]
     trouble: str = ""
+    unfit: str = ""
 
     @property
     def bar(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pytest_finetune.core.records import Measure, Policy, Settlement, Verdict
+from pytest_finetune.core.records import Measure, Policy, Scope, Settlement, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +74,14 @@ class Result:
         verdict: What the statistics say.
         settlement: What that means for the test.
         policy: How strictly it was judged.
+        scope: On which rows.
+        seen: How many rows it was judged on, those included that lack a value.
         scores: The stages that the claim is about.
         flips: Rows on which the sides differ, the worst first; not all of them.
         flips_options: What the command ``flips`` must be told to show all of them.
         remarks: What a reader must know, in sentences.
         uses: How many candidates these rows have judged by now, this one included.
+        locked: The accepted rows that it compares with, in a claim with ``locked``: their file beside the lock.
     """
 
     task: str
@@ -87,8 +90,11 @@ class Result:
     verdict: Verdict
     settlement: Settlement
     policy: Policy
+    scope: Scope
+    seen: int
     scores: tuple[StageScore, ...]
     flips: tuple[Flip, ...] = ()
     flips_options: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     uses: int = 1
+    locked: str | None = None

@@ -10,7 +10,9 @@ from dataclasses import replace
 
 from pytest_finetune.calls.budget import Budget, OverBudget
 from pytest_finetune.calls.engine import Calling
+from pytest_finetune.calls.failures import InARow
 from pytest_finetune.calls.traffic import Retries, Stopped, Traffic
+from pytest_finetune.core.pricing import CAP
 from pytest_finetune.core.records import Answered, Row, RowState
 from pytest_finetune.dataset import DataRow
 from pytest_finetune.errors import EndpointError, FinetuneError, JudgeError, NotEvaluated, UsageError
@@ -21,7 +23,6 @@ from pytest_finetune.metrics import Metric
 
 Score = tuple[str, str, float | JudgeError]  # of an answer's key, for a row's id
 
-IN_A_ROW = 8  # so many rows of a stage without an answer, one after the other, and it is no longer asked
 _RENEWAL = 5.0  # seconds between two renewals of the leases, and two looks for overdue rows
 _POLL = 0.2  # seconds between two looks at what other processes have finished
 _REPORT = 0.25  # seconds between two reports of progress
@@ -106,13 +107,13 @@ class _Evaluation:
         for question in questions:
             self._wanted.setdefault(self._keys[id(question)], []).append(question)
         self._rows = {key: {question.row.row_id for question in wanted} for key, wanted in self._wanted.items()}
-        self._of_stage = Counter(wanted[0].stage.name for wanted in self._wanted.values())
+        of_stage = Counter(wanted[0].stage.name for wanted in self._wanted.values())
         self._open: deque[str] = deque()
         self._answers: dict[str, Row] = {}
         self._scores: dict[tuple[str, str], float] = {}
         self._unjudged: dict[tuple[str, str], str] = {}
-        self._unjudged_in_a_row = 0
-        self._failing_in_a_row: Counter[str] = Counter()
+        self._unjudged_in_a_row = InARow(len(self._wanted))
+        self._failing_in_a_row = {stage: InARow(rows) for stage, rows in of_stage.items()}
         self._failure: Exception | None = None
         self._progress = Progress(len(questions))
         self._start = time.monotonic()
@@ -268,20 +269,16 @@ class _Evaluation:
         self._store.save_scores(given, self._fingerprint)
         self._scores.update(given)
         for key, row_id, score in scores:
-            self._unjudged_in_a_row = self._unjudged_in_a_row + 1 if isinstance(score, JudgeError) else 0
+            too_many = self._unjudged_in_a_row.add(failed=isinstance(score, JudgeError))
             if isinstance(score, JudgeError):
                 self._unjudged[key, row_id] = str(score)
-                if self._unjudged_in_a_row >= min(IN_A_ROW, len(self._wanted)):
-                    self._failure = self._failure or _no_judge(score, self._unjudged_in_a_row)
+                if too_many:
+                    self._failure = self._failure or _no_judge(score, self._unjudged_in_a_row.count)
 
     def _no_use_to_go_on(self, stage: StageRun, answer: Answer) -> FinetuneError | None:
-        if answer.failing is None:
-            self._failing_in_a_row[stage.name] = 0
-            return None
-        self._failing_in_a_row[stage.name] += 1
-        rows = self._failing_in_a_row[stage.name]
-        if answer.hopeless is None and rows >= min(IN_A_ROW, self._of_stage[stage.name]):
-            return _given_up(stage, answer, rows)
+        failing = self._failing_in_a_row[stage.name]
+        if failing.add(failed=answer.failing is not None) and answer.hopeless is None:
+            return _given_up(stage, answer, failing.count)
         return answer.hopeless
 
     # --- meanwhile --------------------------------------------------------------------------------------------
@@ -320,7 +317,7 @@ class _Evaluation:
 
 def _not_evaluated(stop: OverBudget) -> NotEvaluated:
     return NotEvaluated(
-        f"not evaluated: {stop}. What was answered is kept: run the same command again with a higher --ft-max-cost"
+        f"not evaluated: {stop}. What was answered is kept: run the same command again with a higher cap ({CAP})"
     )
 
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from pydantic import Field
 
-from pytest_finetune.core.records import Inconclusive, Method, Outcome, Policy, Settlement, Tier, Verdict
-from pytest_finetune.lock.fields import ArtifactRef, Figure, Name, Table
+from pytest_finetune.core.records import Inconclusive, Method, Outcome, Scope, Tier
+from pytest_finetune.core.results import Result
+from pytest_finetune.lock.fields import ArtifactRef, Figure, Fingerprint, Name, Table
 
 
 class Score(Table):
@@ -31,6 +32,14 @@ class SettledClaim(Table):
         inconclusive: what it would have done to its test if the rows had not settled it.
         tier: whether it blocks.
         rows: the rows that it was judged on, of all its stages.
+        versions: what answered them: the `Version.key` of each of its stages.
+        by: the field by which the rows were sliced.
+        suite: the suite; None: the test split.
+        repeats: answers to each row.
+        seen: how many rows it was judged on, those included that lack a value.
+        planned: how many there were, where the run might have stopped before the last.
+        locked: the accepted rows that it was compared with, in a claim with ``locked``.
+        claims: how many claims its task was accepted on.
     """
 
     claim: Name
@@ -41,31 +50,51 @@ class SettledClaim(Table):
     lower: Figure
     upper: Figure
     margin: Figure
-    alpha: Figure
+    alpha: float  # what is left of one that is spent may be very small
     n: int
     inconclusive: Inconclusive = Inconclusive.OBSERVED
     tier: Tier = Tier.CRITICAL
     rows: tuple[ArtifactRef, ...] = ()
+    versions: tuple[Fingerprint, ...] = ()
+    by: Name | None = None
+    suite: Name | None = None
+    repeats: int = Field(default=1, ge=1)
+    seen: int | None = Field(default=None, ge=1)
+    planned: int | None = Field(default=None, ge=1)
+    locked: ArtifactRef | None = None
+    claims: int | None = Field(default=None, ge=1)
+
+    @property
+    def scope(self) -> Scope:
+        """Which rows it looks at."""
+        return Scope(self.suite, self.by, self.repeats, self.planned or self.seen)
+
+    @property
+    def text(self) -> str:
+        """The claim without its slices and its suite."""
+        return self.claim.removesuffix(str(self.scope))
 
     @classmethod
-    def of(
-        cls, claim: str, verdict: Verdict, settlement: Settlement, policy: Policy, rows: Iterable[str] = ()
-    ) -> SettledClaim:
+    def of(cls, result: Result, rows: Iterable[str], versions: Iterable[str], claims: int) -> SettledClaim:
         """Note what was decided about a claim.
 
         Args:
-            claim: the claim's text, as its test item shows it.
-            verdict: what the statistics said.
-            settlement: what that meant for the test.
-            policy: how strictly it was judged.
+            result: the claim, judged.
             rows: references to the rows that it was judged on.
+            versions: the keys of the versions that answered them.
+            claims: how many claims its task is accepted on.
         """
-        kept = ("outcome", "method", "estimate", "lower", "upper", "margin", "alpha", "n")
+        figures = ("outcome", "method", "estimate", "lower", "upper", "margin", "alpha", "n", "planned")
         return cls(
-            claim=claim,
-            held=settlement.held,
-            inconclusive=policy.inconclusive,
-            tier=policy.tier,
+            claim=result.claim,
+            held=result.settlement.held,
+            inconclusive=result.policy.inconclusive,
+            tier=result.policy.tier,
             rows=tuple(sorted(set(rows))),
-            **{name: getattr(verdict, name) for name in kept},
+            versions=tuple(sorted(set(versions))),
+            seen=result.seen,
+            locked=result.locked,
+            claims=claims,
+            **{name: getattr(result.scope, name) for name in ("by", "suite", "repeats")},
+            **{name: getattr(result.verdict, name) for name in figures},
         )

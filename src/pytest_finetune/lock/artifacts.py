@@ -19,15 +19,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pytest_finetune.core.fingerprint import canonical_json, plain
 from pytest_finetune.core.records import Row, RowState, Usage
+from pytest_finetune.core.shell import typed
+from pytest_finetune.core.text import encoded
 from pytest_finetune.errors import LockError
 from pytest_finetune.lock.model import Lock
+from pytest_finetune.lock.writing import write_whole
 
 Kind = Literal["program", "rows", "training", "data"]
 _SUFFIXES: dict[Kind, str] = {"program": ".json", "rows": ".jsonl", "training": ".jsonl", "data": ".txt"}
 _REF = re.compile(r"sha256:([0-9a-f]{64})")
 _LARGEST = 90 << 20  # bytes; GitHub refuses files of 100 MB
-REPAIR = "take back the committed lock and its folder with git checkout, or build again with `pytest --ft-retrain`"
 _IN_THE_NAME = 16  # hexadecimal digits: two artifacts of a kind share them with a chance of 2e-19
+_BESIDE = ".d"
 _GUARD = ".writing"
 _HOUSEKEEPING = {
     ".gitattributes": "# The lock knows these files by their bytes.\n* -text\n",
@@ -50,12 +53,21 @@ class Artifacts:
     @classmethod
     def beside(cls, lock_path: Path) -> Artifacts:
         """Give the artifacts of a lock: ``models.lock`` has them in ``models.lock.d``."""
-        return cls(lock_path.with_name(f"{lock_path.name}.d"))
+        return cls(lock_path.with_name(f"{lock_path.name}{_BESIDE}"))
+
+    @property
+    def repair(self) -> str:
+        """What to do where the lock and its files do not fit each other."""
+        lock = typed(self.folder.with_name(self.folder.name.removesuffix(_BESIDE)))
+        return (
+            f"take back the committed lock and its folder with `git checkout -- {lock} {typed(self.folder)}`, or"
+            " build again with `pytest --ft-retrain`"
+        )
 
     def put_json(self, kind: Kind, value: object) -> str:
         """Keep a value as JSON that reviewers can read; give its reference, ``sha256:…``."""
         text = json.dumps(plain(value), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
-        return self.put_bytes(kind, f"{text}\n".encode())
+        return self.put_bytes(kind, encoded(f"{text}\n"))
 
     def put_bytes(self, kind: Kind, data: bytes) -> str:
         """Keep bytes; give their reference, ``sha256:…``.
@@ -93,7 +105,7 @@ class Artifacts:
         try:
             return json.loads(self.get_bytes(ref))
         except (ValueError, RecursionError):
-            raise LockError(f"{self.path(ref)} is not JSON: {REPAIR}") from None
+            raise LockError(f"{self.path(ref)} is not JSON: {self.repair}") from None
 
     def get_bytes(self, ref: str) -> bytes:
         """Give what ``put_bytes`` kept.
@@ -105,12 +117,14 @@ class Artifacts:
         try:
             self._refuse_link(path)
             if path.stat().st_size > self.largest:
-                raise LockError(f"{path} has more than {self.largest:,} bytes, the most for an artifact: {REPAIR}")
+                raise LockError(
+                    f"{path} has more than {self.largest:,} bytes, the most for an artifact: {self.repair}"
+                )
             data = path.read_bytes()
         except OSError as error:
-            raise LockError(f"{path} cannot be read: {error.strerror}: {REPAIR}") from error
+            raise LockError(f"{path} cannot be read: {error.strerror}: {self.repair}") from error
         if f"sha256:{hashlib.sha256(data).hexdigest()}" != ref:
-            raise LockError(f"{path} was changed: its SHA-256 is not the one in the lock: {REPAIR}")
+            raise LockError(f"{path} was changed: its SHA-256 is not the one in the lock: {self.repair}")
         return data
 
     def path(self, ref: str) -> Path:
@@ -124,7 +138,7 @@ class Artifacts:
         for path in candidates:
             if path.is_symlink() or path.exists():
                 return path
-        raise LockError(f"{self.folder} has no file for {ref}: {REPAIR}")
+        raise LockError(f"{self.folder} has no file for {ref}: {self.repair}")
 
     def put_rows(self, rows: Iterable[Row]) -> str:
         """Keep the rows of one stage, sorted by row and repeat; give their reference.
@@ -178,13 +192,15 @@ class Artifacts:
     def _named(self, kind: Kind, ref: str) -> Path:
         match = _REF.fullmatch(ref)
         if match is None:
-            raise LockError(f"{ref!r} is no reference to an artifact (sha256: and 64 hexadecimal digits): {REPAIR}")
+            raise LockError(
+                f"{ref!r} is no reference to an artifact (sha256: and 64 hexadecimal digits): {self.repair}"
+            )
         return self.folder / f"{kind}-{match[1][:_IN_THE_NAME]}{_SUFFIXES[kind]}"
 
     def _refuse_link(self, path: Path) -> None:
         """What is in the folder stays in it: a link would lead whoever wrote it out of there."""
         if path.is_symlink():
-            raise LockError(f"{path} is a symbolic link, which artifacts never are: {REPAIR}")
+            raise LockError(f"{path} is a symbolic link, which artifacts never are: {self.repair}")
 
     def _make_folder(self) -> None:
         for path in (self.folder, self.folder / _GUARD):
@@ -200,7 +216,7 @@ class Artifacts:
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
             told = ": ".join([*(str(part) for part in problem["loc"]), problem["msg"]])
-            raise LockError(f"{self.path(ref)}:{number}: {told}: {REPAIR}") from None
+            raise LockError(f"{self.path(ref)}:{number}: {told}: {self.repair}") from None
 
 
 def _references(lock: Lock) -> Iterator[str]:
@@ -212,12 +228,8 @@ def _references(lock: Lock) -> Iterator[str]:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file whole: writers of the same content may meet here, so each has a temporary name of its own."""
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
-    new.unlink(missing_ok=True)  # were it a link, it would be written through
-    with new.open("xb") as file:
-        file.write(data)
-    new.replace(path)
+    """Write a file whole: writers of the same content may meet here."""
+    write_whole(path, data, f".{os.getpid()}.new")
 
 
 class _Counts(BaseModel):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from pytest_finetune.core.fingerprint import data_fingerprint
 from pytest_finetune.errors import LockError
-from pytest_finetune.lock.artifacts import REPAIR, Artifacts
+from pytest_finetune.lock.artifacts import Artifacts
 from pytest_finetune.lock.model import Data, Version
 
 SPLITS = ("train", "dev", "test")
@@ -61,14 +61,16 @@ def get_data(artifacts: Artifacts, ref: str, data: Data) -> tuple[KnownRow, ...]
     rows = tuple(_read(artifacts, ref, number, line) for number, line in enumerate(lines, start=1))
     for split in SPLITS:
         if data_fingerprint(row.row_id for row in rows if row.split == split) != getattr(data, split):
-            raise LockError(f"{artifacts.path(ref)} has other rows of the {split} split than the lock pins: {REPAIR}")
+            raise LockError(
+                f"{artifacts.path(ref)} has other rows of the {split} split than the lock pins: {artifacts.repair}"
+            )
     return rows
 
 
 def _read(artifacts: Artifacts, ref: str, number: int, line: str) -> KnownRow:
     match = _LINE.fullmatch(line)
     if match is None:
-        raise LockError(f"{artifacts.path(ref)}:{number}: is no row (two hashes and a split): {REPAIR}")
+        raise LockError(f"{artifacts.path(ref)}:{number}: is no row (two hashes and a split): {artifacts.repair}")
     return KnownRow(*match.groups())
 
 

@@ -15,9 +15,12 @@ import tomli_w
 from pydantic import ValidationError
 
 from pytest_finetune.core.records import Inconclusive, Tier
+from pytest_finetune.core.shell import typed
+from pytest_finetune.core.text import encoded
 from pytest_finetune.errors import LockError, UsageError
 from pytest_finetune.lock.artifacts import Artifacts
 from pytest_finetune.lock.model import VERSION, Entry, Lock, Version
+from pytest_finetune.lock.writing import write_whole
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -40,7 +43,7 @@ _PATIENCE = 60.0  # seconds that a writer waits for another
 _CONFLICT = re.compile(r"^(?:<{7}|\|{7}|={7}|>{7})(?: .*)?$", re.MULTILINE)
 _FIRST = ("task", "stage", "model", "served_as", "served_models", "state", "score", "gate", "job", "predictors")
 _EMPTY: tuple[object, ...] = ({}, (), [])
-_USUAL = {"state": "candidate", "inconclusive": Inconclusive.OBSERVED, "tier": Tier.CRITICAL}
+_USUAL = {"state": "candidate", "inconclusive": Inconclusive.OBSERVED, "tier": Tier.CRITICAL, "repeats": 1}
 
 
 def read_lock(path: Path) -> Lock:
@@ -71,8 +74,8 @@ def parse_lock(text: str, path: Path) -> Lock:
     if (line := conflict_in(text)) is not None:
         raise LockError(
             f"{path}:{line}: a git merge left its conflict markers here: resolve them with "
-            f"`pytest-finetune lock fix --lock {path.name}`, or take one side's file with `git checkout --ours -- "
-            f"{path.name}`, then pytest --ft-retrain the tasks of the other"
+            f"`pytest-finetune lock fix --lock {typed(path)}`, or take one side's file with `git checkout --ours -- "
+            f"{typed(path)}`, then pytest --ft-retrain the tasks of the other"
         )
     try:
         document = _loaded(text)
@@ -99,6 +102,7 @@ def write_lock(path: Path, lock: Lock) -> None:
 
     Raises:
         LockError: If the file cannot be written.
+        UsageError: If a text in it is not Unicode.
     """
     with _only_writer(path):
         _replace(path, lock)
@@ -111,7 +115,7 @@ def update_lock(path: Path, entries: Iterable[Entry]) -> Lock:
         The lock as it was written.
 
     Raises:
-        LockError: If the file cannot be read or written.
+        LockError: If the file cannot be read or written, or an entry was retired.
     """
     new = tuple(entries)
     return edit_lock(path, lambda lock: lock.with_entries(new))
@@ -163,7 +167,9 @@ def lock_text(path: Path) -> str:
 
 
 def _restore(path: Path) -> str:
-    return f"take the last good one with `git checkout -- {path.name}`, or build it again with `pytest --ft-retrain`"
+    return (
+        f"take the last good one with `git checkout -- {typed(path)}`, or build it again with `pytest --ft-retrain`"
+    )
 
 
 def _loaded(text: str) -> dict[str, Any]:
@@ -253,14 +259,8 @@ def _only_writer(path: Path) -> Iterator[None]:
 
 def _replace(path: Path, lock: Lock) -> None:
     target = path.resolve()  # a symbolic link stays one
-    new = target.with_name(f".{target.name}.new")
     try:
-        new.unlink(missing_ok=True)  # were it a link, it would be written through
-        with new.open("xb") as file:
-            file.write(render(lock).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(target)
+        write_whole(target, encoded(render(lock)))
         _sync_folder(target.parent)
     except OSError as error:
         raise LockError(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from pathlib import Path
 
+from pytest_finetune.core.shell import typed
 from pytest_finetune.errors import LockError
+from pytest_finetune.lock.artifacts import Artifacts
 from pytest_finetune.lock.file import conflict_in, lock_text, parse_lock
 from pytest_finetune.lock.merge import Merged, merge_locks
 from pytest_finetune.lock.model import Lock
@@ -28,7 +31,7 @@ def lock_at(path: Path, revision: str) -> Lock:
         return Lock()
     if text is None:
         raise LockError(
-            f"git has no {path.name} at {revision!r}: name a commit that has it, as git log -- {path.name} does"
+            f"git has no {path.name} at {revision!r}: name a commit that has it, as git log -- {typed(path)} does"
         )
     return parse_lock(text, path)
 
@@ -48,7 +51,7 @@ def merged_conflict(path: Path) -> Merged | None:
             return None
         raise LockError(
             f"{path} has conflict markers, and git has forgotten the sides: bring them back with"
-            f" `git checkout -m -- {path.name}`, and try again"
+            f" `git checkout -m -- {typed(path)}`, and try again"
         )
     return merge_locks(
         parse_lock(ours, path), parse_lock(theirs, path), None if base is None else parse_lock(base, path)
@@ -63,6 +66,14 @@ def _kept(path: Path, revision: str) -> str | None:
     except OSError:
         return None
     return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else None
+
+
+def commit_command(path: Path, message: str) -> str:
+    """What is typed here to commit a lock that was changed; with the files beside it, if git does not know it yet."""
+    if _told(path.resolve().parent, "ls-files", "--", path.name):
+        return f"git commit {typed(path)} -m {shlex.quote(message)}"
+    both = f"{typed(path)} {typed(Artifacts.beside(path).folder)}"
+    return f"git add {both} && git commit {both} -m {shlex.quote(message)}"
 
 
 def head(folder: Path) -> str | None:

@@ -11,9 +11,11 @@ from datetime import datetime, timedelta
 from typing import get_args
 
 from pytest_finetune.errors import LockError
-from pytest_finetune.lock.model import Entry, Event, Serves, State, Step, Version
+from pytest_finetune.lock.advice import anew, called, instead, retired
+from pytest_finetune.lock.model import Entry, Event, State, Step, Version
 
 _ORDER: tuple[Step, ...] = get_args(Step)
+_FEWEST = 7  # digits of a key that name a version, as git takes them
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +53,17 @@ def rollback(entry: Entry, decision: Decision, model: str | None = None) -> Entr
     Args:
         entry: The stage.
         decision: Who goes back.
-        model: The version's model, or the reference of its program; ``None``: the version in production where that
-            is not the pinned one, else the one that was there before.
+        model: The version's model, or the beginning of its key; ``None``: the version in production where that is
+            not the pinned one, else the one that was there last.
 
     Raises:
         LockError: If there is no such earlier version, or it was retired.
     """
     target = _target(entry, model)
     _refuse_retired(entry, target)
-    left = {v.serves: v for v in (entry.version, entry.in_state("production")) if v and v.serves != target.serves}
+    left = {v.key: v for v in (entry.version, entry.in_state("production")) if v and v.key != target.key}
     steps: list[tuple[Step, Version]] = [("rolled_back", version) for version in left.values()]
-    others = tuple(version for version in entry.versions if version.serves != target.serves)
+    others = tuple(version for version in entry.versions if version.key != target.key)
     return _decided(_pinned(target, others, entry.history), [*steps, ("production", target)], decision)
 
 
@@ -70,7 +72,7 @@ def retire(entry: Entry, model: str, decision: Decision) -> Entry:
 
     Args:
         entry: The stage.
-        model: The version's model, or the reference of its program.
+        model: The version's model, or the beginning of its key.
         decision: Who says so.
 
     Raises:
@@ -80,8 +82,7 @@ def retire(entry: Entry, model: str, decision: Decision) -> Entry:
     _refuse_retired(entry, version)
     if version.state == "production":
         raise LockError(
-            f"{entry.name}: {version.model} is in production: put another version in its place first, with"
-            f" pytest-finetune promote {entry.task} or pytest-finetune rollback {entry.task}"
+            f"{entry.name}: {version.model} is in production, and something else must be first: {instead(entry)}"
         )
     return _decided(entry, [("retired", version)], decision)
 
@@ -98,14 +99,14 @@ def _target(entry: Entry, model: str | None) -> Version:
     """
     if model is not None:
         return _named(entry, entry.previous, model)
-    found = (
-        version for state in ("production", "deprecated") for version in entry.previous if version.state == state
-    )
-    if (version := next(found, None)) is None:
-        unused = f"no earlier version was in production: name the model to go back to: the lock has {_known(entry)}"
-        told = unused if entry.previous else f"there is no version before {entry.identity} to go back to"
-        raise LockError(f"{entry.name}: {told}")
-    return version
+    served = (version for version in entry.previous if version.state in ("production", "deprecated"))
+    if (found := entry.last(served)) is not None:
+        return found
+    if any(version.state != "retired" for version in entry.previous):
+        told = f"no earlier version was in production: name the one to go back to: the lock has {_known(entry)}"
+    else:
+        told = f"there is no version before {entry.identity} to go back to: {anew(entry)}"
+    raise LockError(f"{entry.name}: {told}")
 
 
 def merged_history(*histories: Iterable[Event]) -> tuple[Event, ...]:
@@ -114,21 +115,21 @@ def merged_history(*histories: Iterable[Event]) -> tuple[Event, ...]:
     return tuple(sorted(events, key=lambda event: (event.at, _ORDER.index(event.what), repr(event)), reverse=True))
 
 
-def states(history: Sequence[Event]) -> Mapping[Serves, State]:
+def states(history: Sequence[Event]) -> Mapping[str, State]:
     """What a history makes of versions: the last that was promoted, and was not retired, is in production.
 
     Args:
         history: The latest first.
 
     Returns:
-        The states of the versions that it is about; all others are candidates.
+        The states of the versions that it is about, by their keys; all others are candidates.
     """
-    found: dict[Serves, State] = {}
-    retired: dict[Serves, State] = {event.serves: "retired" for event in history if event.what == "retired"}
+    found: dict[str, State] = {}
+    retired: dict[str, State] = {event.version: "retired" for event in history if event.what == "retired"}
     for event in reversed(history):
-        if event.what == "production" and event.serves not in retired:
-            found |= {serves: "deprecated" for serves, state in found.items() if state == "production"}
-        found[event.serves] = event.what
+        if event.what == "production" and event.version not in retired:
+            found |= {key: "deprecated" for key, state in found.items() if state == "production"}
+        found[event.version] = event.what
     return found | retired
 
 
@@ -140,7 +141,7 @@ def check_states(entry: Entry) -> None:
     """
     followed = states(entry.history)
     for version in entry.versions:
-        state = followed.get(version.serves, "candidate")
+        state = followed.get(version.key, "candidate")
         if version.state != state:
             raise LockError(
                 f"{entry.name}: the lock calls {version.model} {said(version.state)}, by its history it is"
@@ -156,8 +157,7 @@ def _decided(entry: Entry, steps: Iterable[tuple[Step, Version]], decision: Deci
         Event(
             what=what,
             model=version.model,
-            served_as=version.served_as,
-            program=version.artifacts.program,
+            version=version.key,
             at=max(decision.at, earliest),
             by=decision.by,
             commit=decision.commit,
@@ -172,7 +172,7 @@ def with_history(entry: Entry, history: Sequence[Event]) -> Entry:
     """The entry with this history, and the states that follow from it."""
     now = states(history)
     pinned, *previous = (
-        version.model_copy(update={"state": now.get(version.serves, "candidate")}) for version in entry.versions
+        version.model_copy(update={"state": now.get(version.key, "candidate")}) for version in entry.versions
     )
     return _pinned(pinned, previous, history)
 
@@ -183,19 +183,22 @@ def _pinned(version: Version, previous: Iterable[Version], history: Iterable[Eve
 
 
 def _named(entry: Entry, versions: Iterable[Version], model: str) -> Version:
-    found = [version for version in versions if model in (version.model, version.identity, version.artifacts.program)]
+    named = [(version, (version.model, version.identity)) for version in versions]
+    found = [version for version, names in named if model in names or _shortens(model, version.key)]
     if not found:
         raise LockError(f"{entry.name}: there is no such version {model!r}: the lock has {_known(entry)}")
     if len(found) > 1:
-        programs = " or ".join(version.artifacts.program for version in found)
-        raise LockError(
-            f"{entry.name}: several versions have the model {model!r}: name one by its program: {programs}"
-        )
+        keys = " or ".join(f"{called(entry, version)} ({said(version.state)})" for version in found)
+        raise LockError(f"{entry.name}: several versions have the model {model!r}: name one by its key: {keys}")
     return found[0]
 
 
+def _shortens(text: str, key: str) -> bool:
+    return len(text) >= _FEWEST and key.startswith(text)
+
+
 def _known(entry: Entry) -> str:
-    told = [f"{version.identity} ({said(version.state)})" for version in entry.versions]
+    told = [f"{called(entry, version)} ({said(version.state)})" for version in entry.versions]
     told[0] += ", which is pinned"
     return ", ".join([*told[1:], told[0]])
 
@@ -206,11 +209,5 @@ def said(state: State) -> str:
 
 
 def _refuse_retired(entry: Entry, version: Version) -> None:
-    if version.state != "retired":
-        return
-    event = next((e for e in entry.history if (e.what, e.serves) == ("retired", version.serves)), None)
-    told = f" on {event.at:%d %b %Y} by {event.by}" if event else ""
-    raise LockError(
-        f"{entry.name}: {version.model} was retired{told}, and must not serve again: build another with"
-        f" pytest --ft-retrain --ft-task {entry.task}"
-    )
+    if version.state == "retired":
+        raise LockError(retired(entry, version))

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from pytest_finetune.lock.advice import bereft
 from pytest_finetune.lock.life import merged_history, with_history
-from pytest_finetune.lock.model import Entry, Lock, Serves, Version
+from pytest_finetune.lock.model import Entry, Lock, Version
 
 _NEVER = datetime.min.replace(tzinfo=timezone.utc)
+_IN_USE = {"candidate", "production"}
 
 Stages = Mapping[str, Entry]
 
@@ -68,11 +70,11 @@ class _Side:
         new = {stage: entry for stage, entry in other.items() if stage not in own and entry != before.get(stage)}
         return cls(own, merged | new)
 
-    def standing(self) -> tuple[bool, bool, datetime, str]:
-        """A side that was not removed, nor left or retired by the other; the later; then anything that tells them."""
-        in_use = all(entry.state in ("candidate", "production") for entry in self.merged.values())
+    def standing(self) -> tuple[bool, bool, bool, datetime, str]:
+        """A side that was not removed, nor retired or left by the other; the later; then anything that tells them."""
+        states = {entry.state for entry in self.merged.values()}
         pinned = sorted((stage, _content(entry.version)) for stage, entry in self.own.items())
-        return bool(self.own), in_use, self.trained, repr(pinned)
+        return bool(self.own), "retired" not in states, states <= _IN_USE, self.trained, repr(pinned)
 
     @property
     def trained(self) -> datetime:
@@ -89,16 +91,16 @@ def _stages(lock: Lock, task: str) -> Stages:
 
 def _lived(entry: Entry, other: Entry) -> Entry:
     """The entry with the versions and the history of both sides."""
-    before: dict[Serves, Version] = {}
+    before: dict[str, Version] = {}
     for version in _latest_first([*entry.previous, *other.versions]):
-        if version.serves != entry.serves:
-            before.setdefault(version.serves, version)
+        if version.key != entry.key:
+            before.setdefault(version.key, version)
     history = merged_history(entry.history, other.history)
     return with_history(entry.model_copy(update={"previous": tuple(before.values())}), history)
 
 
 def _latest_first(versions: Iterable[Version]) -> list[Version]:
-    return sorted(versions, key=lambda version: (_ended(version), version.serves, _content(version)), reverse=True)
+    return sorted(versions, key=lambda version: (_ended(version), version.key, _content(version)), reverse=True)
 
 
 def _content(version: Version) -> str:
@@ -112,8 +114,10 @@ def _ended(version: Version) -> datetime:
 def _note(task: str, later: _Side, earlier: _Side) -> str:
     why = "which was trained later" if later.trained >= earlier.trained else "since the other is not to serve"
     serving = [version.model for entry in later.merged.values() if (version := entry.in_state("production"))]
+    left = [bereft(entry) for entry in later.merged.values() if entry.bereft]
     return (
         f"{task}: both sides changed it. {later.models or 'The side that has it'} stands, {why};"
         f" {earlier.models or 'what was removed on the other side'} is in its history"
         + (f"; in production: {', '.join(serving)}" if serving else "")
+        + "".join(f"; {each}" for each in left)
     )

@@ -3,8 +3,8 @@
 An entry has two halves. What was asked for (`Facts`) follows from the tasks file and the data, and is compared with
 them before every gate. What came of it (`Version`) is the model that serves the stage, its artifacts, its score, and
 the claims that let it in. An `Entry` is the version that is pinned, with the earlier ones whole. Ids and dates that
-a server chose live in ``model``, ``job`` and ``previous`` alone, so that two retrains of the same thing differ there
-and nowhere else.
+a server chose live in ``model``, ``job``, ``previous``, and the keys that follow from ``model``, so that two retrains
+of the same thing differ there and nowhere else.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from typing import Final, Literal
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
+from pytest_finetune.core.fingerprint import digest
 from pytest_finetune.errors import LockError
 from pytest_finetune.lock.accepted import Score, SettledClaim
+from pytest_finetune.lock.advice import retired
 from pytest_finetune.lock.fields import ArtifactRef, Fingerprint, Moment, Name, Notes, Settings, Table
 from pytest_finetune.lock.tuned import Job, Tuned
 
@@ -28,8 +30,6 @@ State = Literal["candidate", "production", "deprecated", "rolled_back", "retired
 an earlier one; it must never serve again."""
 Step = Literal["rolled_back", "production", "retired"]
 """What is done to a version, in the order in which steps of one moment are taken; all other states follow."""
-Serves = tuple[str, str, str]
-"""A version of a stage: the model's id, the name it is asked by, the program's state."""
 
 
 class Fingerprints(Table):
@@ -144,8 +144,7 @@ class Event(Table):
     Attributes:
         what: the state that the version came to.
         model: its id.
-        served_as: the name it was asked by, where that is not its id.
-        program: of the version: stages of one model differ in it.
+        version: its `Version.key`.
         at: when; no two decisions about a stage have the same moment.
         by: who, as git or the system knows them.
         commit: of the project, at that moment.
@@ -154,17 +153,11 @@ class Event(Table):
 
     what: Step
     model: Name
-    served_as: Name | None = None
-    program: ArtifactRef
+    version: Fingerprint
     at: Moment
     by: Name
     commit: str | None = None
     reason: str | None = None
-
-    @property
-    def serves(self) -> Serves:
-        """Which version it is about."""
-        return self.model, self.served_as or self.model, self.program
 
 
 class Version(Facts):
@@ -243,9 +236,11 @@ class Version(Facts):
         return self.model if self.served_as is None else f"{self.model} as {self.served_as}"
 
     @property
-    def serves(self) -> Serves:
-        """What tells it from the stage's other versions: what answers, and what it is sent."""
-        return self.model, self.asked_as, self.artifacts.program
+    def key(self) -> str:
+        """What tells it from the stage's other versions: the digest of all that decides its answers."""
+        models = {name: [tuned.model, tuned.asked_as] for name, tuned in self.models.items()}
+        sent = [self.fingerprints.program, self.artifacts.program, self.adapter, self.decoding]
+        return digest([models, self.endpoint, sent])
 
 
 class Entry(Version):
@@ -270,16 +265,37 @@ class Entry(Version):
         return self.version, *self.previous
 
     def in_state(self, state: State) -> Version | None:
-        """The latest version in a state."""
-        return next((version for version in self.versions if version.state == state), None)
+        """The version that came to a state last; of candidates the pinned one alone, which took the others' place."""
+        if state == "candidate":
+            return self.version if self.state == state else None
+        return self.last(version for version in self.versions if version.state == state)
+
+    def last(self, versions: Iterable[Version]) -> Version | None:
+        """Of these versions the one that something was done to last, by the history; else the first."""
+        order = {event.version: place for place, event in reversed([*enumerate(self.history)])}
+        return min(versions, key=lambda version: order.get(version.key, len(order)), default=None)
+
+    @property
+    def bereft(self) -> bool:
+        """Whether something was in production, and nothing is: after a merge with its retirement."""
+        served = any(event.what == "production" for event in self.history)
+        return served and self.in_state("production") is None
 
     def replacing(self, old: Entry | None) -> Entry:
-        """Give the entry with what was pinned before behind it: new to the stage, it is a candidate."""
+        """Give the entry with what was pinned before behind it: new to the stage, it is a candidate.
+
+        Raises:
+            LockError: If it, or its fine-tuned model under another name or decoding, was retired.
+        """
         if old is None:
             return self
-        states: dict[Serves, State] = {version.serves: version.state for version in old.versions}
-        before = tuple(version for version in old.versions if version.serves != self.serves)
-        kept = {"state": states.get(self.serves, "candidate"), "previous": before, "history": old.history}
+        states: dict[str, State] = {version.key: version.state for version in old.versions}
+        for version in old.versions:
+            again = version.key == self.key or (self.key not in states and version.model == self.model != self.base)
+            if version.state == "retired" and again:
+                raise LockError(retired(old, version))
+        before = tuple(version for version in old.versions if version.key != self.key)
+        kept = {"state": states.get(self.key, "candidate"), "previous": before, "history": old.history}
         return self.model_copy(update=kept)
 
 
@@ -322,7 +338,9 @@ class Lock(Table):
         found = tuple(entry for entry in self.models if entry.task == task)
         if not found:
             known = ", ".join(self.tasks) or "no task at all"
-            raise LockError(f"the lock has no task {task!r} (it has {known}): pytest --ft-retrain --ft-task {task}")
+            meant = [each for each in self.tasks if each.endswith(f"/{task}")]
+            hint = f"name one by its id: {', '.join(meant)}" if meant else f"pytest --ft-retrain --ft-task {task}"
+            raise LockError(f"the lock has no task {task!r} (it has {known}): {hint}")
         return found
 
     def entry(self, task: str, stage: str) -> Entry:
@@ -346,7 +364,11 @@ class Lock(Table):
         return Lock(model=(*kept, entry))
 
     def with_entries(self, entries: Iterable[Entry]) -> Lock:
-        """Give the lock with these entries in it; what they replace goes into their history."""
+        """Give the lock with these entries in it; what they replace goes into their history.
+
+        Raises:
+            LockError: If one was retired.
+        """
         old = {(entry.task, entry.stage): entry for entry in self.models}
         new = {(entry.task, entry.stage): entry.replacing(old.get((entry.task, entry.stage))) for entry in entries}
         return Lock(model=tuple((old | new).values()))

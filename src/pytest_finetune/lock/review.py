@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_finetune.lock.accepted import Score
+from pytest_finetune.lock.advice import called
 from pytest_finetune.lock.artifacts import Artifacts
 from pytest_finetune.lock.data import changes_between
 from pytest_finetune.lock.drift import compare
@@ -23,10 +24,15 @@ def lock_lines(lock: Lock) -> Iterator[str]:
             yield f"  {stage}  {_score(entry.score)}  {state} {entry.model}{_made(entry)}"
             yield from (f"      predictor {name}: {tuned.asked_as}" for name, tuned in entry.predictors.items())
             for version in entry.previous:
-                yield f"      before: {version.model}{_trained(version)}, {said(version.state)}"
+                yield f"      before: {_named(entry, version)}{_trained(version)}, {said(version.state)}"
             yield from (f"      {_event(event)}" for event in entry.history)
         claims = {claim.claim: claim for entry in entries for claim in entry.gate}
         yield from (f"  accepted on {name}: {claims[name].outcome}, n={claims[name].n}" for name in sorted(claims))
+
+
+def _named(entry: Entry, version: Version) -> str:
+    name = called(entry, version)
+    return version.model if name == version.identity else f"{version.model} ({name})"
 
 
 def _event(event: Event) -> str:
@@ -74,7 +80,9 @@ def _of_entry(old: Entry, new: Entry, artifacts: Artifacts) -> Iterator[str]:
     if old.artifacts.program != new.artifacts.program:
         told.append("other instructions or demonstrations")
     told += _serving(old, new)
-    yield f"{new.name}: {', '.join(told) or 'pins the same, and says something else of it'}"
+    judged = old.model_copy(update={"gate": new.gate}) == new
+    same = "pins the same, and was judged anew" if judged else "pins the same, and says something else of it"
+    yield f"{new.name}: {', '.join(told) or same}"
     rows = changes_between(artifacts, old, new) if old.data != new.data else {}
     for drift in compare(old, new):
         yield f"  {drift.field}: {rows.get(drift.field) or f'{_short(drift.locked)} -> {_short(drift.now)}'}"
@@ -88,7 +96,7 @@ def _of_entry(old: Entry, new: Entry, artifacts: Artifacts) -> Iterator[str]:
 
 def _serving(old: Entry, new: Entry) -> list[str]:
     was, now = (entry.in_state("production") for entry in (old, new))
-    if (was and was.serves) == (now and now.serves):
+    if (was and was.key) == (now and now.key):
         return []
     return [f"in production {was.model if was else 'nothing'} -> {now.model if now else 'nothing'}"]
 

@@ -10,9 +10,11 @@ import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from pytest_finetune.core.shell import typed
 from pytest_finetune.errors import LockError
 from pytest_finetune.lock.file import lock_text, parse_lock, read_lock
 from pytest_finetune.lock.model import Lock
+from pytest_finetune.lock.writing import write_whole
 
 NAMESPACE = "models.lock@pytest-finetune"
 """A signature that was made for anything else, such as a commit, is none of a lock."""
@@ -21,6 +23,17 @@ _LARGEST = 1 << 20  # bytes of a signature (it has about 300), and of a file of 
 _CHECKING = 30.0  # seconds
 _SIGNING = 120.0  # seconds; a passphrase may be typed, or a key touched
 _SHOWN = 300  # characters of what ssh-keygen says
+_WHY = {
+    "incorrect signature": "is not what {name} has signed: it was changed since. Take back the signed one with"
+    " `git checkout -- {files}`, or ",
+    "namespace does not match": "has a signature of {name} that was made for something else than a lock: ",
+    "not permitted for use in signature namespace": "is signed by {name}, whom {signers} allows other signatures"
+    f" only: add {NAMESPACE} to the key's namespaces there, or ",
+    "key has expired": "is signed with a key that {signers} allows no longer (valid-before): ",
+    "key is not yet valid": "is signed with a key that {signers} does not allow yet (valid-after): ",
+}
+_SOMEHOW = "has a signature of {name} that does not hold ({said}): "
+_NOBODY = "is signed by nobody whom {signers} names ({said}): "
 
 
 def sign(path: Path, key: Path) -> Path:
@@ -42,30 +55,30 @@ def sign(path: Path, key: Path) -> Path:
     if signed.returncode != 0 or not signed.stdout:
         raise LockError(f"{path} is not signed: ssh-keygen does not sign with {key}: {_said(signed)}")
     target = signature_of(path)
-    new = target.with_name(f".{target.name}.new")
     try:
-        new.unlink(missing_ok=True)  # were it a link, it would be written through
-        new.write_bytes(signed.stdout)
-        new.replace(target)
+        write_whole(target, signed.stdout)
     except OSError as error:
         raise LockError(f"{target} cannot be written: {error.strerror}: see to it that its folder can be") from error
     return target
 
 
-def read_trusted(path: Path, signers: Path | None) -> Lock:
+def read_trusted(path: Path, *signers: Path | None) -> Lock:
     """Read a lock; where signers are named, only one that one of them has signed as it is.
 
     Args:
         path: Of the lock.
-        signers: A file of allowed signers, as ``ssh-keygen`` reads it; ``None``: no signature is asked for.
+        signers: A file of allowed signers, as ``ssh-keygen`` reads it; ``None``: no signature is asked for. Of
+            several, each must name who has signed.
 
     Raises:
         LockError: As `read_lock` and `signer`.
     """
-    if signers is None:
+    asked = [file for file in signers if file is not None]
+    if not asked:
         return read_lock(path)
     text = lock_text(path)  # read once: what is checked is what is used
-    _signer(path, text, signers)
+    for file in asked:
+        _signer(path, text, file)
     return parse_lock(text, path)
 
 
@@ -89,7 +102,7 @@ def signature_of(path: Path) -> Path:
 
 def sign_again(path: Path) -> str:
     """The sentence for whoever has written a lock that must be signed; the old signature is left, and void."""
-    return f"{path.name} is no longer signed, and is refused until it is: {_next(path)}"
+    return f"{typed(path)} is no longer signed, and is refused until it is: {_next(path)}"
 
 
 def _signer(path: Path, text: str, signers: Path) -> str:
@@ -103,15 +116,24 @@ def _signer(path: Path, text: str, signers: Path) -> str:
             given += [option, str(file)]
         found = _keygen(["find-principals", *given], "", _CHECKING)
         names = found.stdout.decode("utf-8", "replace").splitlines() if found.returncode == 0 else []
+        told = [found]
         for name in names:
-            if _keygen(["verify", "-n", NAMESPACE, "-I", name, *given], text, _CHECKING).returncode == 0:
+            told.append(_keygen(["verify", "-n", NAMESPACE, "-I", name, *given], text, _CHECKING))
+            if told[-1].returncode == 0:
                 return name
-    if not names:
-        raise LockError(f"{path} is signed by nobody whom {signers} names ({_said(found)}): {_next(path)}")
-    raise LockError(
-        f"{path} is not what {names[0]} has signed: it was changed since. Take back the signed one with"
-        f" `git checkout -- {path.name} {signature_of(path).name}`, or {_next(path)}"
+    why = _why(told, bool(names)).format(
+        name="".join(names[:1]),
+        signers=signers,
+        files=f"{typed(path)} {typed(signature_of(path))}",
+        said=_said(told[-1]),
     )
+    raise LockError(f"{path} {why}{_next(path)}")
+
+
+def _why(told: list[subprocess.CompletedProcess[bytes]], named: bool) -> str:
+    """What is wrong with a signature that was refused, by what ``ssh-keygen`` says: its words decide no more."""
+    said = b"\n".join(done.stderr for done in told).decode("utf-8", "replace")
+    return next((why for words, why in _WHY.items() if words in said), _SOMEHOW if named else _NOBODY)
 
 
 def _content(path: Path, what: str, hint: str = "name a file that can be read") -> bytes:
@@ -157,6 +179,6 @@ def _said(done: subprocess.CompletedProcess[bytes]) -> str:
 
 def _next(path: Path) -> str:
     return (
-        f"have it looked at (pytest-finetune lock diff REVISION --lock {path}), then signed:"
-        f" pytest-finetune lock sign --key KEY --lock {path}"
+        f"have it looked at (pytest-finetune lock diff REVISION --lock {typed(path)}), then signed:"
+        f" pytest-finetune lock sign --key KEY --lock {typed(path)}"
     )

@@ -223,7 +223,7 @@ class Controller:
 
     def _built_before(self, tasks: Sequence[str]) -> list[str]:
         """Those of the tasks that the candidate has otherwise than the lock."""
-        from pytest_finetune.workflow.accept import changed_tasks
+        from pytest_finetune.workflow.accept import changed_tasks, check_candidate
 
         changed = changed_tasks(self.session.run)
         found = [task for task in tasks if task in changed]
@@ -232,6 +232,7 @@ class Controller:
                 f"--ft-accept: {self.session.run.candidate} has nothing new of {', '.join(tasks)}: build one with"
                 " pytest-finetune train, or adopt a model with pytest-finetune jobs adopt"
             )
+        check_candidate(self.session.run, found)
         return found
 
     def _lock(self, session: pytest.Session) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_finetune.core.shell import typed
 from pytest_finetune.errors import FinetuneError
 from pytest_finetune.plugin import options
 from pytest_finetune.plugin.controller import NOTHING_ACCEPTED, PROPERTY, SHARE, Collected, Controller
@@ -269,7 +270,7 @@ class FinetuneSession:
     def _leave_out(self, item: pytest.Item) -> None:
         reason, trouble = "", None
         try:
-            lock = self._locks.shown(self._locks.nearest(item.path))
+            lock = typed(self._locks.nearest(item.path))
             reason = f"models are evaluated on request: pytest --finetune-models={lock} '{item.nodeid}'"
             if self._locks.settings.require:
                 trouble = f"{reason} (ft_require is set)"

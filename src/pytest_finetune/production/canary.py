@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pytest_finetune.errors import UsageError
+from pytest_finetune.production.arguments import check_share, check_user
 
 _HASHES = 2.0**64  # as many as eight bytes tell apart
 
@@ -42,7 +42,7 @@ class Canary:
         salt: Another salt chooses other users.
 
     Raises:
-        UsageError: If the share is not between 0 and 1.
+        UsageError: If the share is not between 0 and 1; at a call, if the user is not named.
 
     Example:
         >>> canary = Canary(stable, candidate, share=0.05)  # doctest: +SKIP
@@ -50,8 +50,7 @@ class Canary:
     """
 
     def __init__(self, stable: Any, candidate: Any, *, share: float, salt: str = "") -> None:
-        if not 0 <= share <= 1:
-            raise UsageError(f"share={share!r}: give the share of the users that get the candidate, from 0 to 1")
+        check_share(share)
         self.stable = stable
         self.candidate = candidate
         self.share = share
@@ -66,7 +65,12 @@ class Canary:
             return self._counts
 
     def takes_candidate(self, user: str) -> bool:
-        """Whether a user gets the candidate."""
+        """Whether a user gets the candidate.
+
+        Raises:
+            UsageError: If the user is no text, or an empty one.
+        """
+        check_user(user)
         hashed = hashlib.sha256(f"{self.salt}\0{user}".encode("utf-8", "surrogatepass")).digest()
         return int.from_bytes(hashed[:8], "big") < self.share * _HASHES
 

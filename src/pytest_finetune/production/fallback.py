@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_finetune.errors import UsageError
+from pytest_finetune.production.arguments import check_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Fallback:
         clock: Gives seconds that never go back.
 
     Raises:
-        UsageError: If ``errors`` is less than 1.
+        UsageError: If ``errors`` is no whole number from 1, or ``window`` or ``rest`` no number above 0.
     """
 
     def __init__(
@@ -70,8 +71,12 @@ class Fallback:
         rest: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if errors < 1:
-            raise UsageError(f"errors={errors!r}: give how many errors give the primary up, at least 1")
+        if type(errors) is not int or errors < 1:
+            raise UsageError(
+                f"errors={errors!r}: give how many errors give the primary up, a whole number, at least 1"
+            )
+        check_seconds("window", window)
+        check_seconds("rest", rest)
         self.primary = primary
         self.fallback = fallback
         self.errors = errors

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_finetune.endpoints import SANDBOX, Endpoint
 from pytest_finetune.errors import DriftError, LockError, NotPromoted, UsageError
+from pytest_finetune.production.arguments import check_seconds
 from pytest_finetune.task import ADAPTERS, FINETUNED, adapter_of
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from pytest_finetune.lock.model import Entry, Lock, Version
     from pytest_finetune.workflow.settings import Settings
+    from pytest_finetune.workflow.tasks import Tasks
 
 Loadable = Literal["production", "candidate", "deprecated"]
 Program = Callable[[], "dspy.Module"]
@@ -37,7 +39,10 @@ def load(
     """Give the program that a lock pins for a task, with its model, as the gate ran it.
 
     Nothing is asked of the endpoint, and neither rows nor metric are read. Beside the lock, its folder of artifacts
-    is needed for the program's state, and ``pyproject.toml`` (beside or above the lock) for the endpoint's table.
+    is needed for the program's state, and ``pyproject.toml`` (beside or above the lock) for the endpoint's table. Of
+    several that have a table ``[tool.pytest-finetune]`` the nearest is the project's; the signature that any of the
+    others asks for is asked for, too. Only the tasks files of the task's own folder are imported.
+
     What it gives can be called from any number of threads, and awaited with ``acall``; each call uses the pinned
     adapter, model and decoding, whatever DSPy's settings are around it. A request that fails for the network's or the
     endpoint's sake is sent up to three times; then the call raises what DSPy raises.
@@ -70,9 +75,11 @@ def load(
     from pytest_finetune.lock.life import check_states
     from pytest_finetune.lock.signatures import read_trusted
 
+    if timeout is not None:
+        check_seconds("timeout", timeout)
     path = Path(lock).resolve()
-    settings = _settings(path)
-    pinned = read_trusted(path, settings.verify)
+    settings, *around = _projects(path)
+    pinned = read_trusted(path, settings.verify, *_signers(settings, around))
     entry = pinned.entry(_id(pinned, task), stage)
     check_states(entry)
     version = _version(path, entry, state)
@@ -102,24 +109,37 @@ def _version(path: Path, entry: Entry, state: Loadable) -> Version:
     version = entry.in_state(state)
     if version is None:
         known = ", ".join(f"{one.identity} ({one.state})" for one in entry.versions)
-        stage = "" if entry.stage == FINETUNED else f" --stage {entry.stage}"
-        raise NotPromoted(
-            f"{entry.name}: nothing is {'in production' if state == 'production' else state} in {path}; it has"
-            f" {known}. Promote what is to serve: pytest-finetune promote {entry.task}{stage}; or name the state to"
-            ' load, as state="candidate" for a canary'
-        )
+        what = "in production" if state == "production" else state
+        raise NotPromoted(f"{entry.name}: nothing is {what} in {path}; it has {known}. {_instead(entry, state)}")
     return version
 
 
-def _settings(lock: Path) -> Settings:
-    """Those of the project that the lock is of: the nearest folder whose ``pyproject.toml`` has a table for us."""
-    from pytest_finetune.workflow.settings import TABLE, read_settings
+def _instead(entry: Entry, state: Loadable) -> str:
+    """What to do where no version is in a state."""
+    if state == "candidate":
+        return (
+            "Only what is pinned and was never promoted is a candidate: build one with pytest --ft-retrain --ft-task"
+            f" {entry.task}, or serve without a canary"
+        )
+    if state == "deprecated":
+        return "Only what another version took the place of in production is: until then, fall back to another stage"
+    stage = "" if entry.stage == FINETUNED else f" --stage {entry.stage}"
+    return (
+        f"Promote what is to serve: pytest-finetune promote {entry.task}{stage}; or name the state to load, as"
+        ' state="candidate" for a canary'
+    )
 
-    for folder in lock.parents:
-        project = folder / "pyproject.toml"
-        if project.is_file() and TABLE in project.read_text(encoding="utf-8", errors="replace"):
-            return read_settings(folder)
-    return read_settings(lock.parent)
+
+def _projects(lock: Path) -> list[Settings]:
+    """The settings of the project that the lock is of, and of those that it is within."""
+    from pytest_finetune.workflow.settings import projects_above, read_settings
+
+    return [read_settings(folder) for folder in projects_above(lock)] or [read_settings(lock.parent)]
+
+
+def _signers(settings: Settings, around: Sequence[Settings]) -> list[Path | None]:
+    """Whose signatures are asked for besides the project's own: a folder's own table takes back no one else's."""
+    return [] if settings.origins["verify"] == "environment" else [project.verify for project in around]
 
 
 def _program(
@@ -129,13 +149,16 @@ def _program(
     import dspy
 
     from pytest_finetune.programs import program_fingerprint
-    from pytest_finetune.workflow.tasks import load_tasks
 
     if program is None:
-        file = None if tasks is None else Path(tasks).resolve()
-        found = load_tasks(settings.root, settings.tasks) if file is None else load_tasks(file.parent, [file.name])
+        found = _tasks(settings, version, tasks)
         program = found[version.task if version.task in found else _name(version.task)].program
-    made = program if isinstance(program, dspy.Module) else program()
+    made = program() if callable(program) and not isinstance(program, dspy.Module) else program
+    if not isinstance(made, dspy.Module):
+        raise UsageError(
+            f"{version.name}: program={program!r} is no dspy.Module, and makes none: give one, or what makes it, as"
+            " program=lambda: YourModule()"
+        )
     if program_fingerprint(made) != version.fingerprints.program:
         raise DriftError(
             f"{version.name}: the program is not the one that {version.identity} was tested with"
@@ -143,6 +166,16 @@ def _program(
             f" code of its commit, or build and gate again: pytest --ft-retrain --ft-task {version.task}"
         )
     return made
+
+
+def _tasks(settings: Settings, version: Version, tasks: str | Path | None) -> Tasks:
+    """The tasks of the folder that the version is of: what other teams' files import may not be deployed here."""
+    from pytest_finetune.workflow.tasks import load_tasks
+
+    if tasks is None:
+        return load_tasks(settings.root, settings.tasks, version.task.rpartition("/")[0])
+    file = Path(tasks).resolve()
+    return load_tasks(file.parent, [file.name])
 
 
 def _line(settings: Settings, version: Version, base_url: str | None, timeout: float | None) -> Endpoint:
@@ -158,14 +191,26 @@ def _line(settings: Settings, version: Version, base_url: str | None, timeout: f
             told = "its address is in pyproject.toml, base_url= is for the sandbox"
         raise UsageError(f"{version.name}: the lock pins endpoint {version.endpoint!r}: {told}")
     if base_url is not None:
-        endpoint = replace(endpoint, base_url=base_url)
+        endpoint = replace(endpoint, base_url=_address(base_url))
     endpoint.check()
     calling = Calling(
         Traffic(endpoint.at_once(settings.concurrency)),
         Retries(attempts=_ATTEMPTS, longest=_LONGEST),
-        timeout=timeout or endpoint.timeout or settings.row_timeout,
+        timeout=timeout or endpoint.timeout or settings.row_timeout,  # none of them may be 0
     )
     return Line.to(endpoint, calling)
+
+
+def _address(base_url: str) -> str:
+    """The address, if a table of an endpoint could have it."""
+    from pydantic import ValidationError
+
+    from pytest_finetune.endpoints.table import EndpointTable
+
+    try:
+        return EndpointTable(base_url=base_url).base_url or ""
+    except ValidationError as error:
+        raise UsageError(f"base_url= {error.errors(include_url=False)[0]['msg']}") from None
 
 
 def _endpoint(settings: Settings, version: Version) -> Endpoint:

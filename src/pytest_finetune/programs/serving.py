@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from pytest_finetune.programs.state import predictors
@@ -15,7 +17,8 @@ def served(program: dspy.Module, adapter: dspy.Adapter) -> dspy.Module:
     """Give a program as a module that always uses its own adapter: DSPy knows adapters only as a setting.
 
     Predictors that it makes on its way ask the LM of its first one, as in the gate. It can be called and awaited,
-    also where the program can only do the one: what is not ``async`` is awaited in a thread of the loop.
+    also where the program can only do the one: what is not ``async`` is awaited in a thread of the loop, and what is
+    nothing else has a loop of its own in each call. Within a running loop, such a call blocks it as any other does.
 
     Args:
         program: With an LM on every predictor.
@@ -34,7 +37,7 @@ def served(program: dspy.Module, adapter: dspy.Adapter) -> dspy.Module:
             with dspy.context(lm=lm, adapter=adapter):
                 if hasattr(type(program), "forward"):
                     return self.program(**inputs)
-                return asyncio.run(self.program.acall(**inputs))
+                return _finished(self.program, inputs)
 
         async def aforward(self, **inputs: Any) -> Any:
             with dspy.context(lm=lm, adapter=adapter):
@@ -43,3 +46,17 @@ def served(program: dspy.Module, adapter: dspy.Adapter) -> dspy.Module:
                 return await asyncio.to_thread(self.program, **inputs)
 
     return Served()
+
+
+def _finished(program: dspy.Module, inputs: dict[str, Any]) -> Any:
+    """The answer of a program that can only be awaited."""
+
+    def ask() -> Any:
+        return asyncio.run(program.acall(**inputs))
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return ask()
+    with ThreadPoolExecutor(1) as own:  # a thread has one loop at a time
+        return own.submit(copy_context().run, ask).result()

@@ -8,13 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
 
 from typing_extensions import Self
 
 from pytest_finetune.store import database
-
-Opened = TypeVar("Opened", bound="SharedConnection")
 
 
 class SharedConnection:

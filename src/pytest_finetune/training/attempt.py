@@ -11,9 +11,8 @@ from pytest_finetune.endpoints import SANDBOX
 from pytest_finetune.errors import TrainingError
 from pytest_finetune.secrets import redacted
 from pytest_finetune.training import journal as states
-from pytest_finetune.training.deposit import Deposit
 from pytest_finetune.training.refusals import ended_badly, lost, model_gone, refused, said, unknown_job
-from pytest_finetune.training.remote import KEY, Checkpoint, Remote, losses
+from pytest_finetune.training.remote import KEY, TASK, Checkpoint, Remote, losses
 from pytest_finetune.training.request import JobFacts, JobRequest, file_name
 
 if TYPE_CHECKING:
@@ -35,26 +34,33 @@ class Attempt:
         self.remote = remote
         self.request = request
         self.key = request.key(runner.endpoint)
-        self.deposit = Deposit(runner.budget, request, runner.endpoint.name, runner.comeback)
+        self.deposit = runner.deposit(request)
 
     def open(self) -> FineTuningJob | None:
         """The job that an earlier run, or another machine, has created."""
-        known = self._known().get("job")
-        job = (known and self._retrieve(known)) or _oldest(self._alive(self.remote.jobs(self.key)))
+        job = self._by_key()
         if job is None:
             return None
         if job.status == "succeeded" and not self.remote.knows(job.fine_tuned_model or ""):
             self._miss_model(job)
-        self.runner.report(f"Taking up job {job.id} on endpoint {self.endpoint.name!r} ({job.status}).")
+        known = f"job {job.id}{self.request.whose} on endpoint {self.endpoint.name!r} ({job.status})"
+        self.runner.report(f"Taking up {known}.")
         self._write(states.CREATED, job=job.id)
         return job
+
+    def has_begun(self) -> bool:
+        """Whether there is a job already, which is taken up and not paid for again."""
+        if self._by_key() is not None:
+            return True
+        files = {role: self._there(role, content) for role, content in self.request.files().items()}
+        return all(files.values()) and self._by_files(files) is not None
 
     def submit(self) -> FineTuningJob:
         """Upload the files and create the job, unless either has been done."""
         import openai
 
-        rows, model = self.request.training.count(b"\n"), self.request.model
-        self.runner.report(f"Handing in a job for {model} on endpoint {self.endpoint.name!r}: {rows:,} rows.")
+        rows, what = self.request.training.count(b"\n"), f"{self.request.model}{self.request.whose}"
+        self.runner.report(f"Handing in a job for {what} on endpoint {self.endpoint.name!r}: {rows:,} rows.")
         try:
             files = {role: self._upload(role, content) for role, content in self.request.files().items()}
             job = self.remote.ask(lambda: self._find_or_create(files))
@@ -64,7 +70,7 @@ class Attempt:
                 self.deposit.give_back()
             raise refused(error, self.request, self.endpoint.name, self.runner.comeback) from error
         self._write(states.CREATED, job=job.id)
-        self.runner.report(f"Job {job.id} is created.")
+        self.runner.report(f"Job {job.id}{self.request.whose} is created.")
         return job
 
     def follow(self, job: FineTuningJob) -> FineTuningJob:
@@ -74,6 +80,8 @@ class Attempt:
         for _ in self.remote.patience.waits():
             if job.status in ENDED or time.monotonic() > due:
                 job, due = self._keep_one(job), math.inf
+            if job.status in ENDED:
+                self.runner.following.discard(job.id)
             if job.status != last:
                 last = job.status
                 self._write(last if last in ENDED else states.STATUS, job=job.id, status=last)
@@ -120,7 +128,31 @@ class Attempt:
 
     def _write(self, state: str, **facts: Any) -> None:
         about = {"endpoint": self.endpoint.name, "model": self.request.model, "comeback": self.runner.comeback}
+        if self.request.predictor:
+            about["predictor"] = self.request.predictor
         self.runner.journal.write(self.key, state, **about, **facts)
+
+    def _by_key(self) -> FineTuningJob | None:
+        """The job that the journal knows; else the oldest that the endpoint lists under the key."""
+        known = self._known().get("job")
+        return (known and self._retrieve(known)) or _oldest(self._alive(self.remote.jobs(self.key)))
+
+    def _by_files(self, files: Mapping[str, str | None]) -> FineTuningJob | None:
+        """The job that an earlier try has created, whose answer was lost, or another machine."""
+        ambiguous = bool(self._known().get(states.UNANSWERED))
+        if ambiguous:
+            self.remote.patience.settle()
+        jobs = self.remote.jobs()
+        if jobs is None and ambiguous:
+            raise lost(self.endpoint.name, str(files["training_file"]), self.key, self.runner.comeback)
+        return _oldest(self._alive(job for job in jobs or () if self._is_same(job, files)))
+
+    def _there(self, role: str, content: bytes) -> str | None:
+        """The id of a file on the endpoint, of its oldest copy; where none are listed, as the journal knows it."""
+        copies, known = self.remote.copies(file_name(content), len(content)), self._known().get(role)
+        if copies or (copies is None and known):
+            return copies[0] if copies else str(known)
+        return None
 
     def _retrieve(self, job_id: str) -> FineTuningJob | None:
         job = self.remote.job(job_id)
@@ -158,15 +190,15 @@ class Attempt:
 
     def _upload(self, role: str, content: bytes) -> str:
         """The id of the file on the endpoint: of the oldest copy, if another machine uploaded it too."""
-        name, known = file_name(content), self._known().get(role)
+        name = file_name(content)
         (self.runner.journal.path.parent / name).write_bytes(content)
 
         def find_or_upload() -> str:
             if self._known().get("state") == states.UPLOADING:
                 self.remote.patience.settle()
-            copies = self.remote.copies(name, len(content))
-            if copies or (copies is None and known):
-                return copies[0] if copies else str(known)
+            there = self._there(role, content)
+            if there is not None:
+                return there
             self.deposit.make()  # no job has a file that is not there
             self._write(states.UPLOADING, file=name)
             made = self.remote.client.files.create(file=(name, content), purpose="fine-tune").id
@@ -180,16 +212,10 @@ class Attempt:
         return file_id
 
     def _find_or_create(self, files: Mapping[str, str]) -> FineTuningJob:
-        """Create the job, unless an earlier try, whose answer was lost, has done so, or another machine."""
+        """Create the job, unless that was done before."""
         import openai
 
-        ambiguous = bool(self._known().get(states.UNANSWERED))
-        if ambiguous:
-            self.remote.patience.settle()
-        jobs = self.remote.jobs()
-        if jobs is None and ambiguous:
-            raise lost(self.endpoint.name, files["training_file"], self.key, self.runner.comeback)
-        same = _oldest(self._alive(job for job in jobs or () if self._is_same(job, files)))
+        same = self._by_files(files)
         if same is not None:
             return same
         self.deposit.make()
@@ -209,7 +235,7 @@ class Attempt:
             validation_file=files.get("validation_file"),
             seed=request.seed,
             suffix=request.suffix,
-            metadata={KEY: self.key},
+            metadata={KEY: self.key, **({TASK: request.task} if request.task else {})},
             method=_method(request),
             extra_body=dict(self.endpoint.extra_body) or None,
         )
@@ -240,7 +266,8 @@ class Attempt:
             if other.id != kept.id and other.status not in ENDED:
                 self._cancel(other.id, kept.id)
         if kept.id != job.id:
-            self.runner.following = kept.id
+            self.runner.following.discard(job.id)
+            self.runner.following.add(kept.id)
             self._write(states.CREATED, job=kept.id)
         for content in self.request.files().values():
             self._keep_copy(content)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from pytest_finetune.training.jobs import JobFacts, JobRequest, JobRunner
 from pytest_finetune.training.mixing import mixed_prompts, mixed_rows
 from pytest_finetune.training.preferences import compare, preference_row
 from pytest_finetune.training.provider import FEWEST_ROWS, PREFIX, job_provider
-from pytest_finetune.training.request import CHECKPOINT, PREDICTOR
+from pytest_finetune.training.request import CHECKPOINT, PREDICTOR, mark_of
 from pytest_finetune.training.rows import gold_calls, gold_file, to_jsonl, written
 from pytest_finetune.training.runs import mean_score, run_program
 from pytest_finetune.training.steady import Report
@@ -44,13 +44,11 @@ class Trained:
     Attributes:
         model: Its id, without a prefix.
         training_file: The bytes of the training file, JSON Lines.
-        validation_file: The bytes of the validation file, if there was one.
         job: What the endpoint told of the job.
     """
 
     model: str
     training_file: bytes
-    validation_file: bytes | None
     job: JobFacts
 
 
@@ -100,6 +98,7 @@ class Build:
         self.seed = seed
         self.adapter = task.make_adapter()
         self.checkpoints = Checkpoints(runner.journal.path.parent, endpoint)
+        self._runner = runner
         self.provider = job_provider(runner, self._file, self._request)
         self.multitask = bool(task.recipe_options.get("multitask", True))
         self.validation: Mapping[str, bytes | None] = {}
@@ -126,7 +125,7 @@ class Build:
             self.report(f"Taking up the answers of {model} that an earlier run has kept.")
         self._keep(kept)
         self.watch(student)
-        return self._jobs(kept["rows"])
+        return self._jobs(student, kept["rows"])
 
     def _keep(self, kept: Mapping[str, Any]) -> None:
         self.kept = {label: (part, whole) for label, part, whole in kept["kept"]}
@@ -145,7 +144,7 @@ class Build:
         else:
             self.report(f"Taking up the answers of {' and '.join(models)} that an earlier run has kept.")
         self._keep(kept)
-        return self._jobs(kept["rows"])
+        return self._jobs(student, kept["rows"])
 
     def labels(self, student: dspy.Module, _: dspy.Module, __: Sequence[dspy.Example]) -> Mapping[str, Rows]:
         """Rows of the gold answers."""
@@ -154,7 +153,7 @@ class Build:
         self.trained_on = tuple(row.row_id for row in rows)
         self.watch(student)
         recording = [gold_calls(student, row, without_reasoning=True) for row in rows]
-        return self._jobs(self._written(student, recording))
+        return self._jobs(student, self._written(student, recording))
 
     def watch(self, student: dspy.Module) -> None:
         """Take the dev split for the validation files, where it holds all that the program, or a predictor, gives."""
@@ -184,7 +183,7 @@ class Build:
         served = attach(program, {name: lms[model] for name, model in asked.items()})
         shared = dict.fromkeys(asked.values(), EVERY) if len(lms) == 1 else {}
         models = {
-            shared.get(model, name): Trained(model, content, self._validation(name, content), facts)
+            shared.get(model, name): Trained(model, content, facts)
             for name, model in asked.items()
             for content, facts in [outcomes[model]]
         }
@@ -292,16 +291,38 @@ class Build:
             for name in predictors(student)
         }
 
-    def _jobs(self, rows: Mapping[str, Rows]) -> Mapping[str, Rows]:
-        """The rows of each job; all are checked before the first is paid for."""
+    def _jobs(self, student: dspy.Module, rows: Mapping[str, Rows]) -> Mapping[str, Rows]:
+        """The rows of each job; all are checked, and their costs set aside, before the first is paid for."""
         jobs = {EVERY: [row for part in rows.values() for row in part]} if self.multitask else rows
         for name, part in jobs.items():
+            self._check_called(part, name)
             self._check_enough(part, name)
             check_file(to_jsonl(part), "training")
         if not self.multitask:
             counts = ", ".join(f"{name} ({len(part):,} rows)" for name, part in jobs.items())
             self.report(f"Training a model for each predictor: {counts}.")
+        self._set_aside(student, jobs)
         return jobs
+
+    def _set_aside(self, student: dspy.Module, jobs: Mapping[str, Rows]) -> None:
+        """Set aside what all jobs cost, also those of other seeds, where these train on the same rows."""
+        asked = asked_models(student)
+        shared = next(iter(asked.values()))
+        requests = [
+            self._request(asked.get(name, shared), self._content(rows), {PREDICTOR: name})
+            for name, rows in jobs.items()
+        ]
+        alike = () if self.task.recipe == "better_together" else self.task.seeds
+        self._runner.set_aside([replace(one, seed=seed) for seed in alike or (self.seed,) for one in requests])
+
+    def _check_called(self, rows: Sequence[object], predictor: str) -> None:
+        if rows or predictor == EVERY or self.task.recipe == "dpo":  # dpo drops pairs
+            return
+        raise TrainingError(
+            f"predictor {predictor!r} was never called on {len(self.trained_on):,} training rows whose answers were "
+            "kept, so that there is nothing to train its own model on: nothing was uploaded. Next: one model for all "
+            "predictors (recipe_options={'multitask': True}), or a program without that predictor"
+        )
 
     def _check_enough(self, rows: Sequence[object], predictor: str = EVERY) -> None:
         if len(rows) >= FEWEST_ROWS:
@@ -314,14 +335,18 @@ class Build:
         )
 
     def _file(self, rows: Sequence[Mapping[str, Any]]) -> bytes:
-        """The training file: the task's rows and those that are mixed in, in an order that depends on neither."""
+        """The training file of a job, once it is checked."""
         self._check_enough(rows)
-        mixed = mixed_rows(self.task, len(rows))
+        content = self._content(rows)
+        mixed = content.count(b"\n") - len(rows)
         if mixed:
-            self.report(f"Mixing in {len(mixed):,} rows of other work with {len(rows):,} of the task.")
-        content = to_jsonl([*rows, *mixed])
+            self.report(f"Mixing in {mixed:,} rows of other work with {len(rows):,} of the task.")
         check_file(content, "training")
         return content
+
+    def _content(self, rows: Sequence[Mapping[str, Any]]) -> bytes:
+        """The task's rows and those that are mixed in, in an order that depends on neither."""
+        return to_jsonl([*rows, *mixed_rows(self.task, len(rows))])
 
     def _request(self, model: str, training: bytes, hyperparameters: Mapping[str, Any]) -> JobRequest:
         chosen = {**self.task.hyperparameters, **hyperparameters}
@@ -335,6 +360,8 @@ class Build:
             seed=self.seed,
             suffix=_suffix(self.task.suffix or self.task.id.replace("/", "-"), predictor),
             hyperparameters=chosen,
+            predictor=predictor,
+            task=mark_of(self.task),
         )
 
 

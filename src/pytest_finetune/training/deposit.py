@@ -1,4 +1,4 @@
-"""What a job will cost, set aside under the run's cap before anything is sent for it."""
+"""What a job is estimated to cost, set aside under the run's cap before anything is sent for it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pytest_finetune.training.request import JobRequest
 
 
 class Deposit:
-    """The cost of one request's job: set aside before its file is uploaded, settled by what it was billed.
+    """The estimated cost of one request's job: set aside before its file is uploaded, settled by what it was billed.
 
     A job that is taken up sets nothing aside: it was paid for by the run that began it.
 
@@ -33,7 +33,7 @@ class Deposit:
             UsageError: If there is a cap, and nobody knows what training the model costs.
             TrainingError: If the cap would be passed.
         """
-        if self._dollars is not None or self._budget.cap is None:
+        if self.is_made or self._budget.cap is None:
             return
         request = self._request
         dollars = self._budget.training(request.model, request.tokens * request.most_epochs)
@@ -47,6 +47,11 @@ class Deposit:
                 comeback=self._comeback,
             )
         self._dollars = dollars
+
+    @property
+    def is_made(self) -> bool:
+        """Whether the cost is set aside."""
+        return self._dollars is not None
 
     def give_back(self) -> None:
         """There will be no job."""

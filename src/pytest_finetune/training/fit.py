@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_finetune.calls import Stopped
 from pytest_finetune.calls.failures import scrubbed
 from pytest_finetune.core.diagnosis import Mean, Observed, Step
 from pytest_finetune.errors import EndpointError, FinetuneError, TrainingError
@@ -43,8 +44,8 @@ def observe(
 
     Of several models, one for each predictor, no losses are looked at: one that overfits would be lost in the mean.
 
-    Where the model cannot be asked, as one that is not deployed, its losses and traces are all there is: a job that
-    was paid for is not lost to its diagnosis. One row is asked first, so that this takes one request.
+    Where the model cannot be asked, as one that is not deployed, or may not, under a cap, its losses and traces are
+    all there is: a job that was paid for is not lost to its diagnosis.
 
     Args:
         task: Whose program it is.
@@ -65,6 +66,8 @@ def observe(
             told = _asked(task, tuned, concurrency)
         except (EndpointError, TrainingError) as error:
             report(f"{tuned.model} is not diagnosed by its answers, since it cannot be asked: {_reason(error)}")
+        except Stopped as over:  # by the cap: the job is paid, and this is not worth losing its model for
+            report(f"{tuned.model} is not diagnosed by its answers: {over}")
         else:
             checkpoints.put("fit", parts, told)
     kept = [sum(counts) for counts in zip(*tuned.kept.values(), strict=True)]
@@ -97,11 +100,7 @@ def _asked(task: Task, tuned: Finetuned, concurrency: int) -> dict[str, Any]:
 
     def ask(examples: Sequence[dspy.Example]) -> Any:
         asked = draw(examples, FIT_ROWS, task.seed)
-        first, rest = (
-            run_program(tuned.program, part, adapter=task.make_adapter(), concurrency=concurrency)
-            for part in (asked[:1], asked[1:])
-        )
-        return (*first, *rest)
+        return run_program(tuned.program, asked, adapter=task.make_adapter(), concurrency=concurrency)
 
     train, dev = ask(trained), ask(task.dataset.dev)
     lost = sum(run.prediction is None for run in (*train, *dev))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 from filelock import FileLock
 
 from pytest_finetune.calls import Budget, Line
 from pytest_finetune.endpoints import Endpoint
+from pytest_finetune.errors import FinetuneError
 from pytest_finetune.training.attempt import ENDED, Attempt
+from pytest_finetune.training.deposit import Deposit
 from pytest_finetune.training.journal import Journal
 from pytest_finetune.training.refusals import denied
 from pytest_finetune.training.remote import Remote
@@ -24,7 +29,7 @@ class JobRunner:
     Two machines share no journal, so that both may create the job: both then keep the oldest one, and cancel the
     other before it costs anything.
 
-    Threads may share a runner.
+    Threads may share a runner; ``following`` holds the ids of the jobs that go on.
 
     Args:
         endpoint: Where the jobs run; a `Line` of a run with a cap keeps jobs under it.
@@ -49,7 +54,8 @@ class JobRunner:
         self.comeback = comeback
         self.patience = patience or Patience()
         self.budget = endpoint.calling.budget if isinstance(endpoint, Line) else Budget()
-        self.following: str | None = None
+        self.following: set[str] = set()
+        self._deposits: dict[str, Deposit] = {}
 
     def run(self, request: JobRequest) -> JobFacts:
         """Give the succeeded job of a request, having created it if there was none.
@@ -61,26 +67,63 @@ class JobRunner:
             EndpointError: If the endpoint was away for too long, or refused a request; the job goes on.
             Interrupted: If ``leave`` was called; the job goes on.
         """
+        with self._remote(request) as remote:
+            attempt = Attempt(self, remote, request)
+            with FileLock(f"{self.journal.path}.lock"):
+                job = attempt.open() or attempt.submit()
+            self.following.add(job.id)
+            if not self.patience.to_the_end and job.status not in ENDED:
+                raise Pending(
+                    f"job {job.id} on endpoint {self.endpoint.name!r} is handed in ({job.status}) and goes on; "
+                    f"take it up with: {self.comeback}"
+                )
+            return attempt.facts(attempt.follow(job))
+
+    def set_aside(self, requests: Sequence[JobRequest]) -> None:
+        """Set aside what the jobs of these requests will cost, all or none; those that there are cost nothing more.
+
+        Raises:
+            UsageError: If a cap is set, and the price of training is unknown.
+            TrainingError: If all together would pass the cap; nothing was uploaded.
+            EndpointError: If the endpoint was away for too long, or refused a request.
+        """
+        if self.budget.cap is None:
+            return
+        due = [self.deposit(request) for request in requests if not self._is_covered(request)]
+        try:
+            for deposit in due:
+                deposit.make()
+        except FinetuneError:
+            for deposit in due:
+                deposit.give_back()
+            raise
+
+    def deposit(self, request: JobRequest) -> Deposit:
+        """What is set aside for the job of a request: the same one whenever it is asked for."""
+        made = Deposit(self.budget, request, self.endpoint.name, self.comeback)
+        return self._deposits.setdefault(request.key(self.endpoint), made)
+
+    def _is_covered(self, request: JobRequest) -> bool:
+        if self.deposit(request).is_made:
+            return True
+        with self._remote(request) as remote, FileLock(f"{self.journal.path}.lock"):
+            return Attempt(self, remote, request).has_begun()
+
+    @contextmanager
+    def _remote(self, request: JobRequest) -> Iterator[Remote]:
         import openai
 
         self.journal.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with Remote(self.endpoint, self.patience, self.report) as remote:
-                attempt = Attempt(self, remote, request)
-                with FileLock(f"{self.journal.path}.lock"):
-                    job = attempt.open() or attempt.submit()
-                self.following = job.id
-                if not self.patience.to_the_end and job.status not in ENDED:
-                    raise Pending(
-                        f"job {job.id} on endpoint {self.endpoint.name!r} is handed in ({job.status}) and goes on; "
-                        f"take it up with: {self.comeback}"
-                    )
-                return attempt.facts(attempt.follow(job))
+                yield remote
         except openai.APIStatusError as error:
-            raise denied(error, self.endpoint.name, self.comeback) from error
+            handed_in = bool(self.journal.attempt(request.key(self.endpoint)).get("job"))
+            raise denied(error, self.endpoint.name, self.comeback, handed_in=handed_in) from error
 
     def leave(self) -> str:
         """End all waiting, leave the jobs running, and say how to come back."""
         self.patience.stop.set()
-        going = f"Job {self.following} goes on" if self.following else "What was begun is kept"
-        return f"{going} on endpoint {self.endpoint.name!r}; come back with: {self.comeback}"
+        jobs = " and ".join(sorted(self.following))
+        going = f"job{'s' * (len(self.following) > 1)} {jobs} will go on" if jobs else "what was begun is kept"
+        return f"On endpoint {self.endpoint.name!r}, {going}; come back with: {self.comeback}"

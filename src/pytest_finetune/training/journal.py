@@ -18,7 +18,6 @@ UPLOADED = "uploaded"
 CREATING = "creating"
 CREATED = "created"
 STATUS = "status"
-SUCCEEDED = "succeeded"
 FAILED = "failed"
 CANCELLED = "cancelled"
 REFUSED = "refused"
@@ -34,8 +33,9 @@ UNANSWERED = "unanswered"
 
 _LONGEST = 100  # characters of a file's name
 
-ABOUT = ("endpoint", "model", "comeback")
-"""What lines hold of an attempt, whatever its state: where, what is tuned, and the command that takes it up."""
+ABOUT = ("endpoint", "model", "predictor", "comeback")
+"""What lines hold of an attempt, whatever its state: where, what is tuned, for XX
+model), and the command that takes it up."""
 
 
 class Journal:

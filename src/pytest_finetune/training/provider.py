@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_finetune.errors import TrainingError
 from pytest_finetune.training.history import keep_history
 from pytest_finetune.training.jobs import JobFacts, JobRequest, JobRunner
+from pytest_finetune.training.steady import Interrupted
 
 if TYPE_CHECKING:
     import dspy
@@ -57,14 +58,18 @@ def job_provider(runner: JobRunner, make_file: MakeFile, make_request: MakeReque
 
         def finetune(
             self,
-            job: Job,  # noqa: ARG002  # DSPy hands it over by name
+            job: Job,
             model: str,
             train_data: Sequence[Mapping[str, Any]],
             train_data_format: object,  # noqa: ARG002  # the rows are chats
             train_kwargs: Mapping[str, Any] | None = None,
         ) -> str:
             training, base = make_file(train_data), model.removeprefix(PREFIX)
-            facts = runner.run(make_request(base, training, train_kwargs or {}))
+            try:
+                facts = runner.run(make_request(base, training, train_kwargs or {}))
+            except Interrupted as left:
+                job.set_result(left)
+                raise SystemExit from None  # ends the thread: DSPy would log an error, of which there is none
             if facts.model == base:
                 raise TrainingError(f"job {facts.id} gave back its base model {base!r}: nothing was trained")
             keep_history(runner, facts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_finetune.core.pricing import CAP
 from pytest_finetune.errors import EndpointError, TrainingError
 from pytest_finetune.training.steady import DAILY_LIMIT
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from pytest_finetune.training.request import JobRequest
 
-_ELSEWHERE = "name another endpoint with --ft-endpoint NAME (Azure Foundry, Nebius, sandbox)"
+_ELSEWHERE = "name another endpoint (Azure Foundry, Nebius, sandbox) as the task's, Task(endpoint=…)"
 _NO_MODEL = "name a model that this endpoint can fine-tune as the task's student, then run"
 _CODES = {
     DAILY_LIMIT: (
@@ -85,12 +86,13 @@ def ended_badly(job: FineTuningJob, endpoint: str, folder: Path, comeback: str) 
     )
 
 
-def denied(error: openai.APIStatusError, endpoint: str, comeback: str) -> EndpointError:
+def denied(error: openai.APIStatusError, endpoint: str, comeback: str, *, handed_in: bool) -> EndpointError:
     """A refusal on the way, such as that of a key which has expired: what was handed in goes on."""
     hint = _ON_THE_WAY.get(error.status_code, "see what it means in the endpoint's documentation")
+    kept = "What was handed in goes on. " if handed_in else ""
     return EndpointError(
         f"endpoint {endpoint!r} refused a request (HTTP {error.status_code}): {_sentence(said(error))} "
-        f"What was handed in goes on. Next: {hint}, then run: {comeback}"
+        f"{kept}Next: {hint}, then run: {comeback}"
     )
 
 
@@ -128,8 +130,8 @@ def too_dear(
     epochs = f"{request.most_epochs} epochs" + ("" if fixed else ' (the most that "auto" may come to)')
     return TrainingError(
         f"a job for {request.model} on endpoint {endpoint!r} would pass the cap: about {request.tokens:,} tokens "
-        f"times {epochs} cost ${dollars:.4f}, and ${spent:.4f} of ${cap:g} are spent or set aside. No job was "
-        "begun, and what was answered is kept. Next: raise the cap (--ft-max-cost; of train: --max-cost), or set "
+        f"times {epochs} cost ${dollars:.4f}, and ${spent:.4f} of ${cap:g} are spent or set aside. Nothing was "
+        f"begun for it, and what was answered is kept. Next: raise the cap ({CAP}), or set "
         f'fewer epochs (hyperparameters={{"n_epochs": 1}} in the task), then run: {comeback}'
     )
 

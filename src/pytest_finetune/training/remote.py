@@ -16,6 +16,8 @@ Answer = TypeVar("Answer")
 
 KEY = "pytest_finetune_key"
 """Under this name a job's metadata hold the hash of what it is made from."""
+TASK = "pytest_finetune_task"
+"""Under this name they hold what its task is known by before the job's files are; see `request.mark_of`."""
 
 _NOT_LISTED = frozenset({400, 403, 404, 405, 501})  # an endpoint that cannot list jobs, files or events
 _METRICS = 20  # events looked at for the latest loss

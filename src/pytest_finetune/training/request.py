@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_finetune.core.fingerprint import digest
 from pytest_finetune.endpoints import Endpoint
 from pytest_finetune.errors import UsageError
 from pytest_finetune.training.contents import tokens_of_file
 from pytest_finetune.training.remote import Checkpoint, Loss
+
+if TYPE_CHECKING:
+    from pytest_finetune.task import Task
 
 _EPOCHS, _SEEN, _MOST_EPOCHS = 3, 100, 25
 
@@ -35,6 +38,8 @@ class JobRequest:
         method: ``"supervised"``: the files hold chats; ``"dpo"``: they hold pairs of answers, one preferred.
         checkpoint: Which of the job's models is taken: the ``"last"``, or the ``"best"`` on the validation file.
             It does not count for equality: either way it is the same job.
+        predictor: Whose model it is, for messages, where each predictor has one.
+        task: What its task is known by, to be kept in the job's metadata; see `mark_of`.
     """
 
     model: str
@@ -45,12 +50,19 @@ class JobRequest:
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     method: Literal["supervised", "dpo"] = "supervised"
     checkpoint: Literal["last", "best"] = field(default="last", compare=False)
+    predictor: str = field(default="", compare=False)
+    task: str = field(default="", compare=False)
 
     def key(self, endpoint: Endpoint) -> str:
         """The hash of the request and of the endpoint it goes to, in 32 hexadecimal digits."""
         files = [content and hashlib.sha256(content).hexdigest() for content in (self.training, self.validation)]
         settings = [self.method, self.seed, self.suffix, dict(self.hyperparameters), dict(endpoint.extra_body)]
         return digest([endpoint.identity, self.model, files, settings])[:32]
+
+    @property
+    def whose(self) -> str:
+        """Which predictor's it is, to be put behind a noun."""
+        return f" (predictor {self.predictor!r})" if self.predictor else ""
 
     @property
     def tokens(self) -> int:
@@ -110,6 +122,14 @@ class JobFacts:
     hyperparameters: Mapping[str, Any]
     losses: tuple[Loss, ...] = ()
     checkpoints: tuple[Checkpoint, ...] = ()
+
+
+def mark_of(task: Task) -> str:
+    """What the jobs of a task are known by before their files are, in 32 hexadecimal digits.
+
+    It tells them from those of others who use the endpoint too, and from those on rows that have changed since.
+    """
+    return digest([task.id, task.student, task.dataset.fingerprint("train")])[:32]
 
 
 def check_checkpoint(hyperparameters: Mapping[str, Any]) -> None:

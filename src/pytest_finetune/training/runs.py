@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from pytest_finetune.calls.failures import remedy
+from pytest_finetune.calls.failures import InARow, may_concern_the_prompt, of_the_endpoint, remedy
+from pytest_finetune.calls.notes import NOTES, Notes
 from pytest_finetune.errors import JudgeError, TrainingError, UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +32,6 @@ class Run:
         prediction: What the program gave; None if it failed on this row.
         trace: ``(predictor, inputs, outputs)`` for each call that a predictor made.
         failure: Why there is no prediction.
-        refused: The endpoint refused what it was sent, which may be for the row's sake: a filter, say.
         accepted: Whether the row may be trained on; see `judge`.
     """
 
@@ -37,7 +39,6 @@ class Run:
     prediction: dspy.Prediction | None
     trace: tuple[tuple[Any, Any, Any], ...] = ()
     failure: str = ""
-    refused: bool = False
     accepted: bool = False
 
     def score(self, metric: Metric) -> float:
@@ -61,7 +62,8 @@ def run_program(
     """Ask a program about every example.
 
     A row on which the program itself fails (an answer that cannot be parsed, a prompt that is too long, an
-    exception of its own) is a run without a prediction.
+    exception of its own) is a run without a prediction. The first row is asked alone, so that an endpoint which
+    answers nothing takes one request.
 
     Args:
         program: With its LMs attached.
@@ -74,65 +76,52 @@ def run_program(
 
     Raises:
         TrainingError: If a row was lost to the endpoint, after the LM's own retries: it would be missing silently; or
-            if the endpoint refused most of the rows, which is then not for their sake.
+            if the endpoint refused as many in a row as cannot be for the rows' sake (`InARow`).
     """
+    refused = InARow(len(examples))
 
     def one(example: dspy.Example) -> Run:
-        return copy_context().run(_run, program, example, adapter)
+        return copy_context().run(_run, program, example, adapter, refused)
 
+    first = [one(example) for example in examples[:1]]
     with ThreadPoolExecutor(max_workers=max(1, min(concurrency, len(examples)))) as pool:
-        futures = [pool.submit(one, example) for example in examples]
+        futures = [pool.submit(one, example) for example in examples[1:]]
         try:
-            runs = tuple(future.result() for future in futures)
+            return (*first, *(future.result() for future in futures))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    _check_refusals(runs)
-    return runs
 
 
-def _check_refusals(runs: Sequence[Run]) -> None:
-    refused = [run.failure for run in runs if run.refused]
-    if len(refused) > len(runs) / 2:
-        raise TrainingError(
-            f"the endpoint refused {len(refused):,} of {len(runs):,} rows: {refused[0]}. Nothing is trained on the"
-            " rest. Next: see what of the request it refuses (the task's decoding, the model's name, the endpoint's"
-            " extra_body), then run again"
-        )
-
-
-def _run(program: dspy.Module, example: dspy.Example, adapter: dspy.Adapter) -> Run:
+def _run(program: dspy.Module, example: dspy.Example, adapter: dspy.Adapter, refused: InARow) -> Run:
     import dspy
 
-    with dspy.context(adapter=adapter, trace=[], disable_history=True):
+    notes, raised = Notes(math.inf), None
+    with dspy.context(adapter=adapter, trace=[], disable_history=True, **{NOTES: notes}):
         try:
-            prediction = program(**example.inputs())
-            return Run(example, prediction, tuple(dspy.settings.trace))
-        except Exception as error:  # a user's program may raise anything
-            if of_the_endpoint(error):
-                raise TrainingError(
-                    f"the endpoint failed while a row was asked, after retries ({type(error).__name__}: {error}). "
-                    f"Nothing is trained on a part of the rows. Next: {remedy(error)}, then run again"
-                ) from error
-            return Run(example, None, failure=f"{type(error).__name__}: {error}", refused=_is_refusal(error))
+            run = Run(example, program(**example.inputs()), tuple(dspy.settings.trace))
+        except Exception as error:  # noqa: BLE001  # a user's program may raise anything
+            run, raised = Run(example, None, failure=f"{type(error).__name__}: {error}"), error
+    # a call that failed counts whatever the program made of it, as where a stage is evaluated
+    _check([error for error in (raised, notes.failure) if error is not None], refused)
+    return run
 
 
-def _is_refusal(error: BaseException) -> bool:
-    """Whether the endpoint refused a request for another reason than its length, which is the row's."""
-    from dspy.utils import exceptions as dspy_errors
-
-    too_long = isinstance(error, dspy_errors.ContextWindowExceededError)
-    return isinstance(error, dspy_errors.LMInvalidRequestError) and not too_long
-
-
-def of_the_endpoint(error: BaseException) -> bool:
-    """Whether a call failed through no fault of its row: no answer, no key, no such model, a limit."""
-    from dspy.utils import exceptions as dspy_errors
-
-    if isinstance(error, dspy_errors.LMInvalidRequestError):
-        unknown = isinstance(error, dspy_errors.LMUnsupportedModelError)
-        return unknown or getattr(error, "status", None) == 404  # also in other words than OpenAI's
-    return isinstance(error, dspy_errors.LMError)
+def _check(failed: Sequence[Exception], refused: InARow) -> None:
+    """Tell the failures of an endpoint from those of a row."""
+    lost = next(filter(of_the_endpoint, failed), None)
+    if lost is not None:
+        raise TrainingError(
+            f"the endpoint failed while a row was asked, after retries ({type(lost).__name__}: {lost}). "
+            f"Nothing is trained on a part of the rows. Next: {remedy(lost)}, then run again"
+        ) from lost
+    unclear = next(filter(may_concern_the_prompt, failed), None)
+    if refused.add(failed=unclear is not None):
+        raise TrainingError(
+            f"the endpoint refused {refused.most} rows in a row, the last one with {type(unclear).__name__}: "
+            f"{unclear}. Nothing is trained on the others. Next: see what of the request it refuses (the task's "
+            "decoding, the model's name, the endpoint's extra_body), then run again"
+        ) from unclear
 
 
 def failure_note(runs: Sequence[Run], split: str) -> tuple[str, ...]:
@@ -153,19 +142,29 @@ class LostCalls:
     def __init__(self, what: str) -> None:
         self.what = what
         self.errors: list[str] = []
+        self._refusals: defaultdict[str, _Refusals] = defaultdict(_Refusals)
 
     def callback(self) -> Any:
         """Give what ``dspy.context(callbacks=[…])`` wants."""
         from dspy.utils.callback import BaseCallback
 
-        errors = self.errors
+        ended, models = self._ended, dict[str, str]()
 
         class Listener(BaseCallback):  # type: ignore[misc]  # dspy ships no types
+            def on_lm_start(self, call_id: str, instance: Any, inputs: Any) -> None:  # noqa: ARG002
+                models[call_id] = instance.model
+
             def on_lm_end(self, call_id: str, outputs: Any, exception: Exception | None = None) -> None:  # noqa: ARG002
-                if exception is not None and of_the_endpoint(exception):
-                    errors.append(f"{type(exception).__name__}: {exception}")
+                ended(models.pop(call_id), exception)
 
         return Listener()
+
+    def _ended(self, model: str, error: Exception | None) -> None:
+        said = f"{type(error).__name__}: {error}"
+        if error is not None and of_the_endpoint(error):
+            self.errors.append(said)
+        else:
+            self._refusals[model].add(said if error is not None and may_concern_the_prompt(error) else None)
 
     @contextlib.contextmanager
     def noted(self) -> Iterator[None]:
@@ -182,11 +181,32 @@ class LostCalls:
         Raises:
             TrainingError: Since a choice would rest on a part of the rows.
         """
-        if self.errors:
+        errors = self.errors + [error for one in self._refusals.values() if one.lost for error in one.errors]
+        if errors:
             raise TrainingError(
-                f"{len(self.errors):,} calls of {self.what} were lost to the endpoint, first by {self.errors[0]}. "
+                f"{len(errors):,} calls of {self.what} were lost to the endpoint, first by {errors[0]}. "
                 "Its choice would rest on a part of the rows: see that the endpoint answers, then run again"
             )
+
+
+class _Refusals:
+    """Calls of one model that the endpoint refused; they are lost if that cannot be for the prompts' sake."""
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+        self._in_a_row = InARow()
+        self._too_many = self._answered = False
+
+    @property
+    def lost(self) -> bool:
+        """Whether as many as `InARow` says came one after the other, or all of fewer."""
+        return self._too_many or not self._answered
+
+    def add(self, refusal: str | None) -> None:
+        """Count a call that has ended; ``None``: it was not refused, or for its own sake."""
+        self._too_many |= self._in_a_row.add(failed=refusal is not None)
+        self._answered |= refusal is None
+        self.errors += [refusal] if refusal is not None else []
 
 
 def _first_line(text: str) -> str:

@@ -52,10 +52,10 @@ def asked_wait(error: Exception) -> float | None:
         seconds = float(told)
     except ValueError:
         try:
-            then = parsedate_to_datetime(told)
-        except ValueError:
+            then = parsedate_to_datetime(told).astimezone(timezone.utc)
+        except (ValueError, OverflowError):  # such as the end of the year 9999, west of Greenwich
             return None
-        seconds = (then.astimezone(timezone.utc) - datetime.now(timezone.utc)).total_seconds()
+        seconds = (then - datetime.now(timezone.utc)).total_seconds()
     return seconds if math.isfinite(seconds) and seconds > 0 else None
 
 

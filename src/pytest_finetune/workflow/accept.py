@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_finetune.core.results import Result
+from pytest_finetune.errors import DriftError, LockError
 from pytest_finetune.lock.accepted import Score, SettledClaim
+from pytest_finetune.lock.advice import step
+from pytest_finetune.lock.drift import Drift
 from pytest_finetune.lock.file import read_lock, update_lock
 from pytest_finetune.lock.model import Entry
 from pytest_finetune.lock.signatures import sign_again
-from pytest_finetune.task import FINETUNED
 from pytest_finetune.workflow.evaluations import Bench
 from pytest_finetune.workflow.run import Run
 from pytest_finetune.workflow.served import served_models
@@ -39,11 +41,10 @@ def _serving(entries: Iterable[Entry]) -> Iterator[str]:
     """What goes on serving in the place of what was let in, and how to change that."""
     for entry in entries:
         serving = entry.in_state("production")
-        if serving is not None and serving.serves != entry.serves:
-            stage = "" if entry.stage == FINETUNED else f" --stage {entry.stage}"
+        if serving is not None and serving.key != entry.key:
             yield (
                 f"{entry.name}: {serving.model} stays in production until you promote what was locked:"
-                f" pytest-finetune promote {entry.task}{stage}"
+                f" {step('promote', entry)}"
             )
 
 
@@ -54,11 +55,47 @@ def changed_tasks(run: Run) -> frozenset[str]:
         LockError: If there is no candidate, or it cannot be read.
     """
     candidate = read_lock(run.candidate)
-    pinned = [
-        {(e.task, e.stage, e.identity, e.artifacts.program) for e in lock.models}
-        for lock in (candidate, run.accepted)
-    ]
+    pinned = [{(e.task, e.stage, e.key) for e in lock.models} for lock in (candidate, run.accepted)]
     return frozenset(task for task, *_ in pinned[0] - pinned[1])
+
+
+def check_candidate(run: Run, tasks: Iterable[str]) -> None:
+    """Refuse a candidate that is not what the tasks file asks for now, or is older than what the lock pins by now.
+
+    Raises:
+        DriftError: If the tasks file would build a stage otherwise: it would be locked, and refused by CI.
+        LockError: If the lock has gone on since it was built, or a version was retired.
+    """
+    pinning = run.evaluations.pinning
+    for name in tasks:
+        pinned = {entry.stage: entry for entry in run.accepted.models if entry.task == name}
+        entries = pinning.lock.of_task(name)
+        run.accepted.with_entries(entries)
+        for entry in entries:
+            before = pinned.get(entry.stage)
+            if before is None or before.key != entry.key:
+                _check_built(entry, pinning.drifts(run.tasks[name], entry.stage))
+            if before is not None and before.key not in {version.key for version in entry.versions}:
+                raise LockError(
+                    f"{entry.name}: the candidate was built when the lock did not pin {before.identity} yet:"
+                    f" {_another(entry)}"
+                )
+
+
+def _check_built(entry: Entry, drifts: Sequence[Drift]) -> None:
+    if drifts:
+        listed = "\n".join(f"  {drift.message}" for drift in drifts)
+        raise DriftError(
+            f"{entry.name}: the candidate is not what the tasks file asks for:\n{listed}\n"
+            f"Undo the change, or {_another(entry)}"
+        )
+
+
+def _another(entry: Entry) -> str:
+    return (
+        f"make another candidate, for which jobs that fit are taken up again: pytest-finetune train {entry.task}, or"
+        " pytest-finetune jobs adopt"
+    )
 
 
 def _scored(run: Run, entry: Entry, results: Sequence[Result]) -> Entry:
@@ -77,16 +114,18 @@ def _scored(run: Run, entry: Entry, results: Sequence[Result]) -> Entry:
             "artifacts": entry.artifacts.model_copy(
                 update={"rows": _kept(run, bench, entry.stage), "suites": suites},
             ),
-            "gate": tuple(_settled(run, result) for result in about),
+            "gate": tuple(_settled(run, result, len(results)) for result in about),
             "served_models": served_models(entry, run.evaluations.rows(bench, entry.stage)),
         }
     )
 
 
-def _settled(run: Run, result: Result) -> SettledClaim:
-    """A claim as it was settled, and the rows of each of its stages."""
+def _settled(run: Run, result: Result, claims: int) -> SettledClaim:
+    """A claim as it was settled, with the rows of each of its stages, and what answered them."""
     rows = [_kept(run, Bench(result.task, score.suite), score.stage) for score in result.scores]
-    return SettledClaim.of(result.claim, result.verdict, result.settlement, result.policy, rows)
+    pinned = run.evaluations.pinning.lock
+    keys = [pinned.entry(result.task, score.stage).key for score in result.scores]
+    return SettledClaim.of(result, rows, keys, claims)
 
 
 def _kept(run: Run, bench: Bench, stage: str) -> str:

@@ -15,13 +15,14 @@ from pytest_finetune import programs
 from pytest_finetune.endpoints import SANDBOX, Endpoint
 from pytest_finetune.errors import EndpointError, LockError, TrainingError, UsageError
 from pytest_finetune.lock.file import read_lock
-from pytest_finetune.lock.model import Entry, Lock
+from pytest_finetune.lock.model import Entry
 from pytest_finetune.lock.tuned import Job
 from pytest_finetune.task import BASELINE, FINETUNED, Task
 from pytest_finetune.training.remote import Remote
 from pytest_finetune.training.steady import Patience
 from pytest_finetune.workflow.facts import facts_of
 from pytest_finetune.workflow.jobs import BUILDING
+from pytest_finetune.workflow.pending import pending
 from pytest_finetune.workflow.run import Run
 from pytest_finetune.workflow.stages import kept_files
 
@@ -90,21 +91,27 @@ def adopt(
     run.settings.folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(run.settings.folder / BUILDING, timeout=0):
-            return _write(run, task, endpoint, model, refs, made)
+            return _write(run, task, endpoint, model, refs, made, report)
     except Timeout:
         raise TrainingError(f"another run is building models in {run.settings.folder}: wait for it") from None
 
 
 def _write(
-    run: Run, task: Task, endpoint: Endpoint, model: str, refs: Mapping[str, Any], made: Mapping[str, Any]
+    run: Run,
+    task: Task,
+    endpoint: Endpoint,
+    model: str,
+    refs: Mapping[str, Any],
+    made: Mapping[str, Any],
+    report: Callable[[str], None],
 ) -> Adopted:
-    """Write the candidate: what is in the lock, with the adopted model as the fine-tuned stage."""
-    lock = _before(run, task)
-    entry = _entry(run, task, endpoint, FINETUNED, _program(run, task, lock), model)
+    """Write the candidate: what is in the lock and what waits to be, with the adopted model as fine-tuned stage."""
+    entry = _entry(run, task, endpoint, FINETUNED, _program(run, task), model)
     entry = entry.model_copy(update={**made, "artifacts": entry.artifacts.model_copy(update=dict(refs))})
-    known = {one.stage for one in lock.models if one.task == task.id}
+    kept = pending(run, [entry], report)
+    known = {one.stage for one in (*run.accepted.models, *kept) if one.task == task.id}
     baseline = [] if BASELINE in known else [_entry(run, task, endpoint, BASELINE, task.program(), task.student)]
-    run.locks.keep_candidate(lock.with_entries([*baseline, entry]))
+    run.locks.keep_candidate(run.accepted.with_entries([*kept, *baseline, entry]))
     return Adopted(entry, tuple(sorted({*known, BASELINE, FINETUNED})))
 
 
@@ -186,18 +193,10 @@ def _count(training: bytes, given: Path | None) -> int:
     return len(lines)
 
 
-def _before(run: Run, task: Task) -> Lock:
-    """The lock, with the stages of the task that were built and are not in it yet."""
-    built = read_lock(run.candidate).models if run.candidate.exists() else ()
-    known = {(entry.task, entry.stage) for entry in run.accepted.models}
-    return run.accepted.with_entries(
-        entry for entry in built if entry.task == task.id and (entry.task, entry.stage) not in known
-    )
-
-
-def _program(run: Run, task: Task, lock: Lock) -> dspy.Module:
+def _program(run: Run, task: Task) -> dspy.Module:
     """The program with the prompts that the fine-tuned stage had so far, if they still fit, else without state."""
-    for entry in lock.models:
+    built = read_lock(run.candidate).models if run.candidate.exists() else ()
+    for entry in (*run.accepted.models, *built):
         if (entry.task, entry.stage) == (task.id, FINETUNED):
             try:
                 return programs.load_state(task.program(), run.artifacts(task.id).get_json(entry.artifacts.program))

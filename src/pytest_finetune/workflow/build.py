@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from pytest_finetune import programs
 from pytest_finetune.calls import Stopped
 from pytest_finetune.core.diagnosis import diagnose
+from pytest_finetune.core.pricing import CAP
 from pytest_finetune.endpoints import Endpoint
 from pytest_finetune.errors import TrainingError, UsageError
 from pytest_finetune.lock.model import Entry
@@ -28,9 +29,10 @@ from pytest_finetune.training.jobs import JobFacts
 from pytest_finetune.training.optimizers import Optimized, build_prompt_optimized, check_optimizer
 from pytest_finetune.training.recipes import build_finetuned, check_recipe
 from pytest_finetune.training.steady import Patience, Pending
-from pytest_finetune.workflow.facts import facts_of
+from pytest_finetune.workflow.facts import check_data, facts_of
 from pytest_finetune.workflow.jobs import BUILDING, JOURNAL
 from pytest_finetune.workflow.lines import TRAINING
+from pytest_finetune.workflow.pending import pending
 from pytest_finetune.workflow.preflight import check_training_price, preflight
 from pytest_finetune.workflow.run import Run
 from pytest_finetune.workflow.stages import kept_files
@@ -49,6 +51,7 @@ def build_candidate(
 ) -> None:
     """Build every stage of these tasks, and write them as the candidate.
 
+    What the candidate has besides, of other tasks or of a model that is not built anew, it keeps; see `pending`.
     All tasks are checked before the first call. What was paid for is kept: an interrupted run goes on with its
     jobs when it is started again.
 
@@ -77,10 +80,11 @@ def build_candidate(
                 entries = _entries(run, tasks, report, Patience(to_the_end=wait), prompts_only)
             except Stopped as stop:  # over the budget, or by another thread that was
                 raise TrainingError(
-                    f"not built: {str(stop) or 'the cap was reached'}. What was answered is kept: run the same"
-                    " command again with a higher --ft-max-cost"
+                    f"not built: {stop}. What was answered is kept: run the same command again with a higher cap"
+                    f" ({CAP})"
                 ) from None
-            run.locks.keep_candidate(run.accepted.with_entries(entries))
+            kept = pending(run, entries, report)
+            run.locks.keep_candidate(run.accepted.with_entries([*kept, *entries]))
     except Timeout:
         raise TrainingError(
             f"another run is building models in {run.settings.folder}: wait for it, or stop it"
@@ -114,9 +118,7 @@ def check_task(run: Run, name: str) -> None:
     endpoint.check()
     run.check_prices(task, [model for model in (task.student, task.teacher) if model])
     program = task.program()
-    held = task.dataset.rows("train")[0].fields
-    literals = {name: values for name, values in programs.literals_of(program).items() if name in held}
-    task.dataset.check(fields=[name for name in programs.output_fields(program) if name in held], literals=literals)
+    check_data(task)
     check_recipe(task, program if task.teacher else None)
     _check_deployment(task, endpoint)
     check_optimizer(task.optimizer, task.optimizer_options)

@@ -25,11 +25,11 @@ from pytest_finetune.core.prospects import Costs, Facts, Probe, Scored, Seen, Tr
 from pytest_finetune.core.stats import score_interval
 from pytest_finetune.dataset import DataRow
 from pytest_finetune.endpoints import SANDBOX, Endpoint, scrub
-from pytest_finetune.errors import EvidenceError, LockError, NotEvaluated, UsageError
+from pytest_finetune.errors import DatasetError, EvidenceError, LockError, NotEvaluated, UsageError
 from pytest_finetune.metrics import Metric
 from pytest_finetune.task import BASELINE, FINETUNED, PROMPT_OPTIMIZED, TEACHER, Task
 from pytest_finetune.training.runs import judge, run_program
-from pytest_finetune.workflow.facts import model_of
+from pytest_finetune.workflow.facts import check_data, model_of
 from pytest_finetune.workflow.judging import Judging
 from pytest_finetune.workflow.lines import TRAINING
 from pytest_finetune.workflow.pinning import Pinning
@@ -100,6 +100,7 @@ class _Gathering:
             costs=self._costs(),
             receivers=tuple(dict.fromkeys(scrub(each.base_url) for each in self._endpoints() if not _is_local(each))),
             trouble=self._trouble,
+            unfit=_unfit(self.task),
         )
 
     @cached_property
@@ -294,6 +295,15 @@ def _is_local(endpoint: Endpoint) -> bool:
 
 
 # --- what the data tell ---------------------------------------------------------------------------------------
+
+
+def _unfit(task: Task) -> str:
+    """The first problem for which a build would refuse the data; empty if there is none."""
+    try:
+        check_data(task)
+    except DatasetError as error:
+        return str(error).splitlines()[1].strip()
+    return ""
 
 
 def probe(task: Task) -> Probe | str:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_finetune.errors import FinetuneError, UsageError
+from pytest_finetune.lock.advice import bereft, retired
+from pytest_finetune.lock.model import Entry
 from pytest_finetune.workflow.run import Run
 
 
@@ -58,11 +60,19 @@ def _of_task(run: Run, name: str) -> Iterator[Trouble]:
                 f"{name}/{stage}: the task has no such stage any more: pytest --ft-retrain --ft-task {name}"
             )
         else:
+            yield from _of_life(entries[stage])
             yield from _of_stage(run, name, stage)
             try:
                 pinning.check_files(entries[stage])
             except FinetuneError as error:
                 yield Trouble(str(error))
+
+
+def _of_life(entry: Entry) -> Iterator[Trouble]:
+    if entry.state == "retired":
+        yield Trouble(retired(entry, entry))
+    if entry.bereft:
+        yield Trouble(bereft(entry))
 
 
 def _of_stage(run: Run, name: str, stage: str) -> Iterator[Trouble]:

@@ -51,6 +51,17 @@ def facts_of(task: Task, stage: str, program: dspy.Module, endpoint: Endpoint) -
     )
 
 
+def check_data(task: Task) -> None:
+    """Hold the data against the program: what is there of its outputs, and each value of its Literals.
+
+    Raises:
+        DatasetError: With everything that is wrong.
+    """
+    program, held = task.program(), task.dataset.rows("train")[0].fields
+    literals = {name: values for name, values in programs.literals_of(program).items() if name in held}
+    task.dataset.check(fields=[name for name in programs.output_fields(program) if name in held], literals=literals)
+
+
 def known_rows(task: Task) -> list[KnownRow]:
     """The rows of all splits by their fingerprints, in the order of their files and lines."""
     rows = sorted(task.dataset.rows(ALL), key=lambda row: (row.file, row.line))

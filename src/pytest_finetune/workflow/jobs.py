@@ -17,7 +17,8 @@ from pytest_finetune.training.attempt import DEAD, ENDED
 from pytest_finetune.training.journal import Journal
 from pytest_finetune.training.recipes import comeback_of
 from pytest_finetune.training.refusals import denied, ended_badly
-from pytest_finetune.training.remote import KEY, Remote
+from pytest_finetune.training.remote import KEY, TASK, Remote
+from pytest_finetune.training.request import mark_of
 from pytest_finetune.training.steady import Patience
 from pytest_finetune.workflow.run import Run
 
@@ -42,9 +43,11 @@ class KnownJob:
         status: As the endpoint says; else the last state in the journal.
         endpoint: The endpoint's name.
         base: The model that is tuned.
+        predictor: Whose model it is to be, where the journal knows, and each predictor has one.
         begun: When it was created; where only the journal knows of it: its last line.
         model: What came of it.
         comeback: The command that takes it up; empty for one that was begun elsewhere.
+        task: The mark of its task, where its metadata hold one; see `mark_of`.
         said: What was last told of it: a step of the training, or why there is no model.
     """
 
@@ -54,8 +57,10 @@ class KnownJob:
     endpoint: str
     base: str
     begun: datetime
+    predictor: str = ""
     model: str = ""
     comeback: str = ""
+    task: str = ""
     said: str = ""
 
     @property
@@ -104,14 +109,13 @@ class Jobs:
         return sorted(wanted, key=lambda job: job.begun)
 
     def has_begun(self, task: Task) -> bool:
-        """Whether a job of a task may have been paid for before; of those begun elsewhere, any that tunes its model.
+        """Whether a job of a task was paid for before, by the journal, or by the mark that the job bears.
 
-        It is asked before anything is built, when nobody knows the training file, by which a job is found exactly.
+        It is asked before anything is built, when nobody knows the training file, by which a job is found exactly:
+        whether this job is the one that will be asked for shows when its cost is set aside.
         """
-        return any(
-            job.is_paid and job.base.startswith(task.student) and job.comeback in {"", comeback_of(task)}
-            for job in self.all()
-        )
+        paid = [job for job in self.all() if job.is_paid and job.base.startswith(task.student)]
+        return any(job.comeback == comeback_of(task) or job.task == mark_of(task) for job in paid)
 
     def watch(self, job_id: str) -> KnownJob:
         """Follow a job until it ends, and give it.
@@ -211,7 +215,8 @@ class Jobs:
                 f"the sandbox of {settings.folder} is in use by a build, or by another {LIST!r}: wait for that one"
             ) from None
         except openai.APIStatusError as error:
-            raise denied(error, name, LIST) from error
+            handed_in = any(job.goes_on and job.endpoint == name for job in map(_from_journal, self.journal.last()))
+            raise denied(error, name, LIST, handed_in=handed_in) from error
 
     @contextmanager
     def _found(self, job_id: str) -> Iterator[tuple[Remote, FineTuningJob]]:
@@ -247,8 +252,10 @@ class Jobs:
             endpoint=remote.endpoint.name,
             base=job.model,
             begun=datetime.fromtimestamp(job.created_at, timezone.utc),
+            predictor=str(told.get("predictor", "")),
             model=job.fine_tuned_model or "",
             comeback=str(told.get("comeback", "")),
+            task=(job.metadata or {}).get(TASK, ""),
             said=_reason(job) if job.status in ENDED else remote.progress(job.id),
         )
 
@@ -271,6 +278,7 @@ def _from_journal(facts: dict[str, Any]) -> KnownJob:
         endpoint=str(facts.get("endpoint", _UNKNOWN)),
         base=str(facts.get("model", _UNKNOWN)),
         begun=datetime.fromisoformat(facts["at"]),
+        predictor=str(facts.get("predictor", "")),
         comeback=str(facts.get("comeback", "")),
         said=str(facts.get("reason", "")),
     )

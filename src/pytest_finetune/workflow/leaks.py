@@ -205,7 +205,7 @@ def _training_rows(pinned: PinnedStage, prompts: Iterable[_Prompt]) -> Iterator[
     # The fields of a longer prompt can look like one long value of a shorter.
     longest_first = sorted(prompts, key=lambda prompt: -len(prompt.fields))
     for where, line in _training_lines(pinned):
-        message = _asked(line, where)
+        message = _asked(line, where, pinned.artifacts.repair)
         inputs = next((read for prompt in longest_first if (read := prompt.read(message)) is not None), None)
         if inputs is None:
             raise EvidenceError(
@@ -223,13 +223,10 @@ def _training_lines(pinned: PinnedStage) -> Iterator[tuple[str, bytes]]:
             yield f"training row {number} of {file}", line
 
 
-def _asked(line: bytes, where: str) -> str:
+def _asked(line: bytes, where: str, repair: str) -> str:
     """The last user message of a training row: what comes before it was said earlier."""
     try:
         messages = messages_of(json.loads(line))
         return _text([message["content"] for message in messages if message["role"] == "user"][-1])
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        raise LockError(
-            f"{where} is none: take back the committed lock and its folder with git checkout, or build again with"
-            " pytest --ft-retrain"
-        ) from None
+        raise LockError(f"{where} is none: {repair}") from None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from pytest_finetune.core.shell import typed
 from pytest_finetune.errors import LockError
 from pytest_finetune.lock.artifacts import Artifacts
 from pytest_finetune.lock.file import read_lock, write_lock
@@ -104,7 +105,7 @@ class Locks:
         if home not in self.paths and home.exists() and task in read_lock(home).tasks:
             raise LockError(
                 f"task {task!r} belongs in {self.shown(home)}, which is not given: add"
-                f" --finetune-models={self.shown(home)}"
+                f" --finetune-models={typed(home)}"
             )
         if len(self.held) > 1:
             known = ", ".join(map(self.shown, self.held))
@@ -142,7 +143,7 @@ class Locks:
     @property
     def command(self) -> str:
         """What gates all of them."""
-        return " ".join(["pytest", *(f"--finetune-models={self.shown(path)}" for path in self.paths)])
+        return " ".join(["pytest", *(f"--finetune-models={typed(path)}" for path in self.paths)])
 
     @cached_property
     def _folders(self) -> tuple[str, ...]:

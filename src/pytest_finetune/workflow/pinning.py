@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from pytest_finetune.core.records import Measure, Row
+from pytest_finetune.core.shell import typed
 from pytest_finetune.endpoints import Endpoint
 from pytest_finetune.errors import DriftError, LockError
 from pytest_finetune.lock.accepted import Score
@@ -65,8 +66,8 @@ class Pinning:
         Raises:
             LockError: If so.
         """
-        check_states(entry)
         self._check_model(entry)
+        check_states(entry)
         self._check_artifacts(entry)
 
     def _checked(self, task: Task, entry: Entry) -> PinnedStage:
@@ -101,9 +102,8 @@ class Pinning:
         problem = f"the fine-tuned model is its own base {entry.base!r}: it was never trained"
         if not tuned:
             problem = f"the lock pins the model {wrong[0]!r}, the stage is made of {entry.base!r}"
-        lock = self.locks.shown(self.locks.of(entry.task))
         raise LockError(
-            f"{entry.name}: {problem}. Restore the lock (git checkout -- {lock}), or"
+            f"{entry.name}: {problem}. Restore the lock (git checkout -- {typed(self.locks.of(entry.task))}), or"
             f" pytest --ft-retrain --ft-task {entry.task}"
         )
 
@@ -116,21 +116,19 @@ class Pinning:
         if (rows is None) is not (score is None):
             raise LockError(
                 f"{entry.name}: the lock has {'its score' if score else 'its rows'} and not"
-                f" {'its rows' if score else 'its score'}: one of them was taken out. Take back the committed lock"
-                " with git checkout, or build again with `pytest --ft-retrain`"
+                f" {'its rows' if score else 'its score'}: one of them was taken out: {artifacts.repair}"
             )
         if rows is not None and score is not None:
-            self._check_score(entry, score, artifacts.get_rows(rows, entry.stage))
+            self._check_score(entry, score, artifacts.get_rows(rows, entry.stage), artifacts.repair)
 
-    def _check_score(self, entry: Entry, score: Score, rows: Sequence[Row]) -> None:
+    def _check_score(self, entry: Entry, score: Score, rows: Sequence[Row], repair: str) -> None:
         """The accepted rows and the accepted score are one thing, told twice: an edit of one of them shows."""
         values = [value for row in rows if (value := row.value(Measure.SCORE)) is not None]
         mean = sum(values) / len(values) if values else 0.0
         if len(values) != score.n or not math.isclose(mean, score.mean, abs_tol=1e-5):
             raise LockError(
                 f"{entry.name}: the lock says that it scored {score.mean:.6f} on {score.n} rows, its rows beside the"
-                f" lock say {mean:.6f} on {len(values)}: one of them was edited. Take back the committed lock and its"
-                " folder with git checkout, or build again with `pytest --ft-retrain`"
+                f" lock say {mean:.6f} on {len(values)}: one of them was edited: {repair}"
             )
 
     def _endpoint(self, task: Task, entry: Entry) -> Endpoint:

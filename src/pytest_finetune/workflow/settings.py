@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -269,6 +269,15 @@ def read_settings(
     return Settings(root=root, endpoints=endpoints, own_prices=own_prices, limits=limits, origins=origins, **fields)
 
 
+def projects_above(path: Path) -> Iterator[Path]:
+    """The folders above a file whose ``pyproject.toml`` has our table, the nearest first.
+
+    Raises:
+        UsageError: If one cannot be read: it may have the table.
+    """
+    return (folder for folder in path.parents if _own_table(folder / "pyproject.toml") is not None)
+
+
 def _existing(path: Path, base: Path, root: Path) -> Path:
     """A path of an option: from the directory of the call, then from the root."""
     for folder in (base, root):
@@ -288,16 +297,7 @@ def _checked(values: dict[str, Any], origins: Mapping[str, str]) -> _Values:
 
 def _table(root: Path) -> tuple[dict[str, Any], dict[str, Endpoint], dict[str, Price], Limits]:
     path = root / "pyproject.toml"
-    if not path.exists():
-        return {}, {}, {}, Limits()
-    try:
-        tool = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {})
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: {error}") from None
-    given = tool.get("pytest-finetune", {}) if isinstance(tool, dict) else tool
-    if not isinstance(given, dict):
-        raise UsageError(f"{path}: [{TABLE}] must be a table of settings, not {given!r}")
-    table = dict(given)
+    table = dict(_own_table(path) or {})
     endpoints = _entries(path, "endpoints", table.pop("endpoints", {}), EndpointTable)
     prices = _entries(path, "prices", table.pop("prices", {}), PriceTable)
     limits = _entries(path, "", {"check": table.pop("check", {})}, CheckTable)["check"]
@@ -312,6 +312,20 @@ def _table(root: Path) -> tuple[dict[str, Any], dict[str, Endpoint], dict[str, P
         {name: Price(**entry.model_dump()) for name, entry in prices.items()},
         Limits(**limits.model_dump(exclude_none=True)),
     )
+
+
+def _own_table(path: Path) -> dict[str, Any] | None:
+    """Our table of a ``pyproject.toml``; None: it has none, or is not there."""
+    try:
+        tool = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {})
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: {error}") from None
+    given = tool.get("pytest-finetune") if isinstance(tool, dict) else tool
+    if given is not None and not isinstance(given, dict):
+        raise UsageError(f"{path}: [{TABLE}] must be a table of settings, not {given!r}")
+    return given
 
 
 def _endpoint(path: Path, name: str, table: EndpointTable) -> Endpoint:

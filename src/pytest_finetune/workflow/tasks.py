@@ -89,23 +89,27 @@ def folder_of(path: Path, root: Path) -> str:
     return "" if folder == "." else folder
 
 
-def load_tasks(root: Path, patterns: Sequence[str]) -> Tasks:
+def load_tasks(root: Path, patterns: Sequence[str], folder: str | None = None) -> Tasks:
     """Import the tasks files and collect their tasks.
 
     Args:
         root: The project.
         patterns: Globs of files, from the root.
+        folder: Import only those of this folder, from the root; where it has none, those of the root itself, since a
+            folder may be deployed alone. ``None``: all.
 
     Raises:
         UsageError: If no file is there, one cannot be imported, two tasks have one name, or one is in two folders.
     """
-    files = tasks_files(root, patterns)
+    known = tasks_files(root, patterns)
+    files = known if folder is None else _of_folder(known, root, folder)
     if not files:
         raise UsageError(
-            f"there is no tasks file: {', '.join(patterns)} not found in {root}. Write one with a Task in it, or say"
-            " where it is: [tool.pytest-finetune] tasks"
+            f"there is no tasks file: {', '.join(patterns)} not found in {root / (folder or '')}. Write one with a"
+            " Task in it, or say where it is: [tool.pytest-finetune] tasks"
         )
-    found = [(path, name, task) for path, module in import_files(files, root) for name, task in _tasks_of(module)]
+    modules = import_files(files, root, known)
+    found = [(path, name, task) for path, module in modules for name, task in _tasks_of(module)]
     _refuse_shared(found)
     tasks: dict[str, Task] = {}
     owners: dict[str, Path] = {}
@@ -115,6 +119,11 @@ def load_tasks(root: Path, patterns: Sequence[str]) -> Tasks:
             raise UsageError(f"two tasks are called {task.id!r}, in {owners[task.id]} and {path}: rename one")
         tasks[task.id], owners[task.id] = task, path
     return Tasks(tasks, files)
+
+
+def _of_folder(files: Sequence[Path], root: Path, folder: str) -> tuple[Path, ...]:
+    here = tuple(path for path in files if folder_of(path, root) == folder)
+    return here or tuple(path for path in files if not folder_of(path, root))
 
 
 def _tasks_of(module: ModuleType) -> list[tuple[str, Task]]:

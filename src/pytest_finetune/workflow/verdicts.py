@@ -1,22 +1,33 @@
-"""Whether the gate was passed: what a version's recorded verdicts say, and whether they are about the pinned rows."""
+"""Whether the gate was passed: what a version's recorded verdicts say, and whether they are about what is pinned."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
-from pytest_finetune.core.claims import Claim, Reading, parse
-from pytest_finetune.core.evidence import check_evidence, pair_rows
-from pytest_finetune.core.gate import judge
-from pytest_finetune.core.records import Evidence, Inconclusive, Measure, Method, Outcome, Policy, Row, Tier, Verdict
-from pytest_finetune.dataset import DataRow
-from pytest_finetune.errors import ClaimError, EvidenceError, LockError
+from pytest_finetune.core.claims import Claim, Reading, ScopedClaim, parse
+from pytest_finetune.core.gate import judge, settle
+from pytest_finetune.core.records import Evidence, Inconclusive, Measure, Outcome, Policy, Tier, Verdict
+from pytest_finetune.errors import ClaimError, EvidenceError, LockError, UsageError
 from pytest_finetune.lock.accepted import SettledClaim
-from pytest_finetune.lock.artifacts import Artifacts
 from pytest_finetune.lock.model import Entry
+from pytest_finetune.workflow.evaluations import stages_of
+from pytest_finetune.workflow.stages import accepted_on
 
 _ROUNDED = 1e-5  # the lock keeps six decimals
+
+
+class Kept(Protocol):
+    """What verdicts rest on, as it was kept."""
+
+    def evidence(self, scoped: ScopedClaim, settled: SettledClaim) -> Evidence:
+        """The evidence that a claim was settled on.
+
+        Raises:
+            FinetuneError: If there is none any more.
+        """
 
 
 @dataclass(frozen=True)
@@ -26,20 +37,23 @@ class Verdicts:
     Args:
         entry: The stage.
         together: The entries of its task, which were judged with it.
-        artifacts: The files beside the lock.
-        rows: The test rows in the order in which they are judged; ``None``: not known.
+        kept: What it was judged on.
+        repair: How to take back what was committed.
     """
 
     entry: Entry
     together: Sequence[Entry]
-    artifacts: Artifacts
-    rows: Sequence[DataRow] | None = None
+    kept: Kept
+    repair: str
 
-    def check(self, *, observed: bool) -> None:
-        """Refuse a version that did not pass the gate, or whose verdicts are about other rows than the pinned ones.
+    def check(self, *, observed: bool) -> tuple[str, ...]:
+        """Refuse a version that did not pass the gate, or whose verdicts do not follow from what is pinned.
 
         Args:
             observed: What held as observed is enough, where else what blocks must be certified.
+
+        Returns:
+            What the version rests on, in sentences.
 
         Raises:
             EvidenceError: If it did not pass.
@@ -47,88 +61,96 @@ class Verdicts:
         """
         entry = self.entry
         if not entry.gate:
-            raise EvidenceError(f"{entry.name}: no claim on {entry.model} was judged: {self._again}")
+            raise EvidenceError(
+                f"{entry.name}: no claim that was judged names it: write one that names {entry.stage!r} with"
+                f" @pytest.mark.ft_claim, then {self._again}"
+            )
         for claim in entry.gate:
-            if not claim.rows:
-                raise EvidenceError(f"{self._of(claim)} was judged before rows were noted: {self._again}")
-            if _blocks(claim):
-                raise EvidenceError(f"{self._of(claim)} does not hold ({claim.outcome}): {self._again}")
-            if not observed and _binding(claim) and claim.outcome is not Outcome.PASS:
-                raise EvidenceError(
-                    f"{self._of(claim)} held as observed and is not certified (n={claim.n}): judge it on more rows,"
-                    " or promote what was only observed with --observed"
-                )
-            self._check_rows(claim)
+            self._check_held(claim, observed=observed)
+            self._check_bound(claim)
+            self._check_anew(claim)
+        self._check_complete()
+        return self._told()
 
-    def _check_rows(self, claim: SettledClaim) -> None:
-        own, pinned = {*_rows_of(self.entry)}, {ref for entry in self.together for ref in _rows_of(entry)}
-        if not {*claim.rows} & own or not {*claim.rows} <= pinned:
-            raise LockError(f"{self._of(claim)} was judged on other rows than the pinned ones: {self._again}")
-        found = self._anew(claim)
-        if found and not any(_same(claim, verdict) for verdict in found):
-            said = f"{found[0].outcome} with {found[0].estimate:+.6f} on {found[0].n}"
-            raise LockError(
-                f"{self._of(claim)} is {claim.outcome} with {claim.estimate:+.6f} on {claim.n} rows, says the lock;"
-                f" its rows say {said}: one of them was edited. Take back the committed lock and its folder with git"
-                " checkout, or build again with `pytest --ft-retrain`"
+    def _check_held(self, claim: SettledClaim, *, observed: bool) -> None:
+        if not (claim.rows and claim.versions and claim.seen and claim.claims):
+            raise EvidenceError(f"{self._of(claim)} was judged before all was noted that it rests on: {self._again}")
+        if _blocks(claim):
+            raise EvidenceError(f"{self._of(claim)} does not hold ({claim.outcome}): {self._again}")
+        if not observed and _binding(claim) and claim.outcome is not Outcome.PASS:
+            raise EvidenceError(
+                f"{self._of(claim)} held as observed and is not certified (n={claim.n}): judge it on more rows,"
+                " or promote what was only observed with --observed"
             )
 
-    def _anew(self, settled: SettledClaim) -> list[Verdict]:
-        """The verdict by the rows: one for each way in which they may have been judged.
+    def _check_bound(self, claim: SettledClaim) -> None:
+        """It must be about the stages as they are pinned, and about the rows that were accepted of them."""
+        named = stages_of(self._parsed(claim))
+        stages = {entry.stage: entry for entry in self.together}
+        pinned = [stages[name] for name in named if name in stages]
+        if len(pinned) < len(named) or {*claim.versions} != {entry.key for entry in pinned}:
+            raise LockError(f"{self._of(claim)} was judged on other versions than the pinned ones: {self._again}")
+        accepted = [accepted_on(entry, claim.suite) for entry in pinned]
+        if {*claim.rows} != {None if rows is None else rows.rows for rows in accepted}:
+            raise LockError(f"{self._of(claim)} was judged on other rows than the pinned ones: {self._again}")
 
-        Empty where that cannot be told: of claims on slices or suites, on anything but scores, or with ``locked``.
-        """
-        try:
-            (claim,) = parse(settled.claim)
-        except ClaimError:
-            return []
-        if claim.measure is not Measure.SCORE or claim.uses_locked:
-            return []
-        sides = [self._rows(settled, stage) for stage in claim.stages]
-        repeats = max((row.repeat for side in sides for row in side), default=0) + 1
+    def _check_anew(self, settled: SettledClaim) -> None:
+        """Judge it once more, as the gate does, on the rows beside the lock."""
+        claim = self._parsed(settled)
+        if claim.measure is Measure.LATENCY:
+            return
+        evidence = self.kept.evidence(ScopedClaim(self.entry.task, claim, settled.scope), settled)
+        policy = self._policy(settled, claim)
+        verdict = judge(claim, evidence, policy)
+        if not _same(settled, verdict) or settled.held is not settle(verdict, policy).held:
+            raise LockError(
+                f"{self._of(settled)} is {settled.outcome} with {settled.estimate:+.6f} on {settled.n} rows, says the"
+                f" lock; its rows say {verdict.outcome} with {verdict.estimate:+.6f} on {verdict.n}: one of them was"
+                f" edited: {self.repair}"
+            )
+
+    def _policy(self, settled: SettledClaim, claim: Claim) -> Policy:
         plain = claim.margin is None and isinstance(claim.right, Reading)
-        policy = Policy(margin=settled.margin if plain else 0.0, alpha=settled.alpha)
-        verdicts = list[Verdict]()
-        for count in range(1, repeats + 1):
-            evidence = self._paired(claim, sides, count)
-            if self.rows is None and 0 < settled.n < len(evidence.pairs):
-                return []  # on which of them, the dataset would tell
-            first = evidence.pairs[: settled.n] if settled.n > 0 else evidence.pairs
-            horizons = (None, evidence.n_expected) if settled.method is Method.BETTING else (None,)
-            verdicts += (judge(claim, replace(evidence, pairs=first, planned=each), policy) for each in horizons)
-        return verdicts
+        margin = settled.margin if plain else 0.0
+        try:
+            return Policy(margin, settled.alpha, settled.inconclusive, settled.tier)
+        except UsageError as error:
+            problem = f"was judged by figures that nobody may set ({error})"
+            raise LockError(f"{self._of(settled)} {problem}: {self._again}") from None
 
-    def _paired(self, claim: Claim, sides: Sequence[Sequence[Row]], repeats: int) -> Evidence:
-        """The evidence of so many answers to each row.
+    def _check_complete(self) -> None:
+        """Every claim that the task was accepted on must be there, in the gate of each stage that it names."""
+        claims = {claim: stages_of(self._parsed(claim)) for entry in self.together for claim in entry.gate}
+        there = all(
+            {*entry.gate} == {claim for claim, stages in claims.items() if entry.stage in stages}
+            for entry in self.together
+        )
+        if not there or {claim.claims for claim in claims} != {len(claims)}:
+            raise LockError(
+                f"{self.entry.name}: the lock does not have all claims that {self.entry.task} was accepted on:"
+                f" {self.repair}"
+            )
+
+    def _told(self) -> tuple[str, ...]:
+        """What it rests on, and what of that nobody has looked at again."""
+        told = [f"{claim.claim} ({claim.outcome}, n={claim.n})" for claim in self.entry.gate]
+        believed = [claim.claim for claim in self.entry.gate if self._parsed(claim).measure is Measure.LATENCY]
+        sentences = [f"It rests on the claims that it was accepted on: {'; '.join(told)}."]
+        if believed:
+            sentences.append(f"Believed as recorded, since latency is not kept: {'; '.join(believed)}.")
+        return tuple(sentences)
+
+    def _parsed(self, claim: SettledClaim) -> Claim:
+        """The claim that a recorded text means.
 
         Raises:
-            EvidenceError: If no verdict may rest on it.
+            LockError: If it means none.
         """
-        answered = set.intersection(*({row.row_id for row in side} for side in sides))
-        known = sorted(answered) if self.rows is None else [row.row_id for row in self.rows if row.row_id in answered]
-        left, *right = ([row for row in side if row.repeat < repeats] for side in sides)
-        a, b = self._stages[claim.stages[0]], self._stages[claim.stages[-1]]
-        evidence = pair_rows(
-            claim,
-            left,
-            *right,
-            row_ids=known,
-            groups={row.row_id: row.group for row in self.rows or () if row.group is not None},
-            same_model=a.identity == b.identity,
-            same_program=a.artifacts.program == b.artifacts.program,
-        )
-        check_evidence(claim, evidence)
-        return evidence
-
-    @property
-    def _stages(self) -> Mapping[str, Entry]:
-        return {entry.stage: entry for entry in self.together}
-
-    def _rows(self, claim: SettledClaim, stage: str) -> Sequence[Row]:
-        ref = self._stages[stage].artifacts.rows if stage in self._stages else None
-        if ref is None or ref not in claim.rows:
-            raise LockError(f"{self._of(claim)} was not judged on the pinned rows of {stage!r}: {self._again}")
-        return self.artifacts.get_rows(ref, stage)
+        try:
+            (parsed,) = parse(claim.text)
+        except (ClaimError, ValueError):  # a chain is several claims
+            raise LockError(f"{self._of(claim)} is none that can be judged: {self._again}") from None
+        return parsed
 
     def _of(self, claim: SettledClaim) -> str:
         return f"{self.entry.name}: the claim {claim.claim!r}"
@@ -139,12 +161,6 @@ class Verdicts:
             f"gate it again with pytest --ft-retrain --ft-task {self.entry.task}, or where a candidate waits with"
             " pytest --ft-accept"
         )
-
-
-def _rows_of(entry: Entry) -> Iterator[str]:
-    if entry.artifacts.rows is not None:
-        yield entry.artifacts.rows
-    yield from (suite.rows for suite in entry.artifacts.suites.values())
 
 
 def _binding(claim: SettledClaim) -> bool:
@@ -160,8 +176,7 @@ def _blocks(claim: SettledClaim) -> bool:
 
 
 def _same(claim: SettledClaim, verdict: Verdict) -> bool:
-    """Whether rows give the recorded verdict; one that came early may have had fewer rows to come."""
-    if claim.n != verdict.n or not math.isclose(claim.estimate, verdict.estimate, abs_tol=_ROUNDED):
-        return False
-    early = verdict.planned is not None and verdict.n < verdict.planned
-    return early or claim.method is not verdict.method or claim.outcome is verdict.outcome
+    """Whether rows give the recorded verdict."""
+    recorded = claim.outcome, claim.method, claim.n
+    close = math.isclose(claim.estimate, verdict.estimate, abs_tol=_ROUNDED)
+    return recorded == (verdict.outcome, verdict.method, verdict.n) and close

@@ -88,27 +88,28 @@ def test_no_more_are_under_way_than_the_limit() -> None:
     assert most == [3]
 
 
-def test_the_end_wakes_those_who_wait() -> None:
+def test_the_end_wakes_those_who_wait_and_tells_them_why() -> None:
     traffic, ended = Traffic(1), []
 
     def wait_for_a_slot() -> None:
         try:
             with traffic.slot():
                 pass
-        except Stopped:
-            ended.append("slot")
+        except Stopped as stop:
+            ended.append(f"slot: {stop}")
 
     def pause() -> None:
         try:
             traffic.pause(60)
-        except Stopped:
-            ended.append("pause")
+        except Stopped as stop:
+            ended.append(f"pause: {stop}")
 
     with traffic.slot():
         threads = [threading.Thread(target=target) for target in (wait_for_a_slot, pause)]
         for thread in threads:
             thread.start()
-        traffic.stop()
+        traffic.stop("$2 of $2 are spent")
+        traffic.stop("closed")
         for thread in threads:
             thread.join(timeout=5)
-    assert sorted(ended) == ["pause", "slot"]
+    assert sorted(ended) == ["pause: $2 of $2 are spent", "slot: $2 of $2 are spent"]

@@ -103,6 +103,7 @@ def test_there_is_one_answer_and_what_decides_it(changes: dict[str, Any], answer
         ("training rows", {"train": 499}, State.ADVICE),
         ("training rows", {"train": 50}, State.ADVICE),
         ("training rows", {"train": 49}, State.STOP),
+        ("training rows", {"train": 500, "unfit": "a label is missing"}, State.STOP),
         ("test split", {"certifiable": 0.02}, State.OK),
         ("test split", {"certifiable": 0.021}, State.ADVICE),
         ("test split", {"certifiable": None}, State.ADVICE),

@@ -12,7 +12,10 @@ from pytest_finetune.errors import LockError
 from pytest_finetune.lock import Artifacts, Entry, Lock
 
 MakeEntry = Callable[..., Entry]
-REPAIR = "take back the committed lock and its folder with git checkout, or build again with `pytest --ft-retrain`"
+REPAIR = (
+    "take back the committed lock and its folder with `git checkout -- models.lock models.lock.d`, or build again"
+    " with `pytest --ft-retrain`"
+)
 STATE = {"predictors": {"self": {"instructions": "Ünïcode", "demos": [{"text": "a"}]}}, "version": 1}
 NOWHERE = f"sha256:{'0' * 64}"
 
@@ -22,7 +25,8 @@ FAILED = Row("a" * 16, "finetuned", 0, RowState.ERROR)
 
 
 @pytest.fixture
-def artifacts(tmp_path: Path) -> Artifacts:
+def artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artifacts:
+    monkeypatch.chdir(tmp_path)
     return Artifacts.beside(tmp_path / "models.lock")
 
 

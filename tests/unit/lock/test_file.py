@@ -93,11 +93,14 @@ claims = st.fixed_dictionaries(
     dict.fromkeys(("estimate", "lower", "upper", "margin", "alpha"), figures)
     | {"claim": words, "outcome": st.sampled_from(Outcome), "held": st.booleans(), "method": st.sampled_from(Method)}
     | {"n": counts, "inconclusive": st.sampled_from(Inconclusive), "tier": st.sampled_from(Tier)}
-    | {"rows": st.lists(refs, max_size=2)}
+    | {"rows": st.lists(refs, max_size=2), "versions": st.lists(digests, max_size=2)}
+    | {"repeats": st.integers(1, 9), "locked": st.none() | refs}
+    | dict.fromkeys(("by", "suite"), st.none() | words)
+    | dict.fromkeys(("seen", "planned", "claims"), st.none() | st.integers(1, 10**9))
 )
 events = st.fixed_dictionaries(
-    {"what": st.sampled_from(get_args(Step)), "model": words, "program": refs, "at": moments, "by": words},
-    optional={"served_as": words, "commit": words, "reason": words},
+    {"what": st.sampled_from(get_args(Step)), "model": words, "version": digests, "at": moments, "by": words},
+    optional={"commit": words, "reason": words},
 )
 suites = st.dictionaries(words, st.fixed_dictionaries({"rows": refs, "data": digests, "metric": digests}), max_size=2)
 
@@ -189,8 +192,8 @@ def test_windows_line_endings_change_nothing(path: Path, entry: MakeEntry) -> No
 
 def test_an_update_keeps_the_others(path: Path, entry: MakeEntry) -> None:
     update_lock(path, [entry("a"), entry("b")])
-    lock = update_lock(path, [entry("b", adapter="json")])
-    assert lock == read_lock(path) == Lock(model=(entry("a"), entry("b", adapter="json")))
+    lock = update_lock(path, [entry("b", seed=8)])
+    assert lock == read_lock(path) == Lock(model=(entry("a"), entry("b", seed=8)))
 
 
 def test_an_update_of_a_broken_lock_leaves_it_as_it_is(path: Path, entry: MakeEntry) -> None:
@@ -412,7 +415,7 @@ def test_a_conflict_is_told_with_its_line(path: Path, entry: MakeEntry) -> None:
         ),
         ("n = 400\nformat", "n = -1\nformat", ["score.n: Input should be greater than or equal to 0"]),
         ('rows = "sha256:', 'rows = "../', ["artifacts.rows: String should match pattern '^sha256:[0-9a-f]{64}$'"]),
-        ('claim = "', 'by = "x"\nclaim = "', ["gate.0.by: unknown key"]),
+        ('claim = "', 'of = "x"\nclaim = "', ["gate.0.of: unknown key"]),
     ],
 )
 def test_a_bad_block_is_named(path: Path, entry: MakeEntry, old: str, new: str, message: list[str]) -> None:

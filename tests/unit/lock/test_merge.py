@@ -101,7 +101,7 @@ def branches(draw: st.DrawFn) -> Sides:
 def known(*locks: Lock) -> set[tuple[str, object]]:
     """Every version and every event of some locks."""
     entries = [entry for lock in locks for entry in lock.models]
-    versions = {(entry.task, version.serves) for entry in entries for version in entry.versions}
+    versions = {(entry.task, version.key) for entry in entries for version in entry.versions}
     return versions | {(entry.task, event) for entry in entries for event in entry.history}
 
 
@@ -135,12 +135,12 @@ def test_no_version_and_no_event_is_lost(sides: Sides, related: bool) -> None:
 def test_what_was_promoted_last_serves_and_nothing_that_was_retired(sides: Sides, related: bool) -> None:
     ours, theirs, base = sides
     for entry in merge_locks(ours, theirs, base if related else None).lock.models:
-        retired = {event.serves for event in entry.history if event.what == "retired"}
-        assert {version.serves for version in entry.versions if version.state == "retired"} == retired
-        promoted = [event.serves for event in entry.history if event.what == "production"]
-        last = next((serves for serves in promoted if serves not in retired), None)
-        left = [event.serves for event in entry.history if event.what == "rolled_back"]
-        serving = [version.serves for version in entry.versions if version.state == "production"]
+        retired = {event.version for event in entry.history if event.what == "retired"}
+        assert {version.key for version in entry.versions if version.state == "retired"} == retired
+        promoted = [event.version for event in entry.history if event.what == "production"]
+        last = next((key for key in promoted if key not in retired), None)
+        left = [event.version for event in entry.history if event.what == "rolled_back"]
+        serving = [version.key for version in entry.versions if version.state == "production"]
         assert serving in ([last], [] if last is None or last in left else [last])
 
 
@@ -158,6 +158,8 @@ def serving(lock: Lock) -> list[str]:
     return [f"{version.model} {version.state}" for version in lock.entry("a", "finetuned").versions]
 
 
+PROMOTE = "put the pinned version into production: pytest-finetune promote a"
+BEREFT = f"a/finetuned has nothing in production any more: {PROMOTE}"
 BASE = lived(Lock(), [("retrain", "a", "1"), ("promote", "a", ""), ("retrain", "a", "2")])
 
 
@@ -186,7 +188,7 @@ BASE = lived(Lock(), [("retrain", "a", "1"), ("promote", "a", ""), ("retrain", "
             [("promote", "a", ""), ("retire", "a", "1")],
             [("rollback", "a", "1")],
             ["ft:2 rolled_back", "ft:1 retired"],
-            "ft:2 stands, which was trained later; ft:1 is in its history",
+            f"ft:2 stands, which was trained later; ft:1 is in its history; {BEREFT}",
         ),
         (
             [("retire", "a", "2")],
@@ -209,6 +211,13 @@ def test_what_the_other_side_went_back_from_does_not_stand() -> None:
     merged = merge_locks(lived(BASE, [("rollback", "a", "1")], start=10), theirs, BASE)
     assert serving(merged.lock) == ["ft:1 production", "ft:2 rolled_back"]
     assert merged.notes[0].startswith("a: both sides changed it. ft:1 stands, since the other is not to serve;")
+
+
+def test_one_model_with_other_decodings_is_two_versions() -> None:
+    base = lived(Lock(), [("retrain", "a", "1")])
+    hot, hotter = (version("a", "1").model_copy(update={"decoding": {"temperature": each}}) for each in (0.3, 0.9))
+    merged = merge_locks(base.with_entries([hot]), base.with_entries([hotter]), base).lock.entry("a", "finetuned")
+    assert sorted(one.decoding["temperature"] for one in merged.versions) == [0.0, 0.3, 0.9]
 
 
 def test_a_stage_that_one_side_added_stays(entry: MakeEntry) -> None:
@@ -251,7 +260,7 @@ def test_three_branches_come_to_the_same_in_any_order(life: list[Action], lives:
     found = []
     for first, second, third in permutations(branches):
         merged = merge_locks(merge_locks(first, second, base).lock, third, base).lock
-        states = {(entry.task, one.serves): one.state for entry in merged.models for one in entry.versions}
+        states = {(entry.task, one.key): one.state for entry in merged.models for one in entry.versions}
         found.append((states, {entry.task: entry.history for entry in merged.models}))
     assert found == found[:1] * 6
 

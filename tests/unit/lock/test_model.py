@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any, get_args
 
 import pydantic
 import pytest
+from tests.unit.lock.conftest import sha
 
-from pytest_finetune.core.claims import parse
+from pytest_finetune.core.claims import ScopedClaim, parse
 from pytest_finetune.core.gate import judge, settle
-from pytest_finetune.core.records import Evidence, Inconclusive, Pair, Policy, Tier
+from pytest_finetune.core.records import Evidence, Inconclusive, Pair, Policy, Scope, Tier
+from pytest_finetune.core.results import Result
 from pytest_finetune.errors import LockError, UsageError
 from pytest_finetune.lock import Entry, Lock, SettledClaim, State
 
@@ -36,12 +39,54 @@ def test_what_is_new_to_a_stage_is_a_candidate_and_what_serves_goes_on(entry: Ma
     assert (serving.model, newer.in_state("retired")) == ("ft:1", None)
 
 
-@pytest.mark.parametrize("state", get_args(State))
+@pytest.mark.parametrize("state", sorted({*get_args(State)} - {"retired"}))
 def test_a_version_that_is_accepted_again_keeps_its_state(entry: MakeEntry, state: State) -> None:
     lock = Lock(model=(entry(model="ft:1", state=state),))
     assert lock.with_entries([entry(model="ft:1")]).models[0].state == state
     back = lock.with_entries([entry(model="ft:2")]).with_entries([entry(model="ft:1")]).models[0]
     assert [(version.model, version.state) for version in back.versions] == [("ft:1", state), ("ft:2", "candidate")]
+
+
+OTHER = "0" * 64
+"""A fingerprint of something else."""
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": "ft:2"},
+        {"served_as": "tickets-v2"},
+        {"endpoint": "elsewhere https://models.example/v1"},
+        {"adapter": "json"},
+        {"decoding": {"temperature": 0.7}},
+        {"fingerprints": {"metric": OTHER, "program": OTHER, "prompt": OTHER}},
+        {"artifacts": STATE},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_what_answers_otherwise_is_another_version(entry: MakeEntry, changes: dict[str, Any]) -> None:
+    """It was never promoted, so it does not serve; and what serves is not lost."""
+    serving = entry(state="production")
+    newer = Lock(model=(serving,)).with_entries([entry(**changes)]).models[0]
+    assert newer.state == "candidate"
+    assert newer.in_state("production") == serving.version
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"state": "retired"},
+        {"seed": 8},
+        {"score": None},
+        {"gate": []},
+        {"job": None},
+        {"env": {}},
+        {"fingerprints": {"metric": OTHER, "program": sha("program"), "prompt": OTHER}},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_what_answers_alike_is_the_same_version(entry: MakeEntry, changes: dict[str, Any]) -> None:
+    assert entry(**changes).key == entry().key
 
 
 def test_two_versions_in_production_are_refused(entry: MakeEntry) -> None:
@@ -124,10 +169,16 @@ def test_a_claim_is_noted_as_it_was_settled() -> None:
     pairs = tuple(Pair(f"{number:016x}", 1.0, float(number % 2)) for number in range(100))
     verdict = judge(claim, Evidence(pairs), Policy(margin=0.02))
     policy = Policy(inconclusive=Inconclusive.FAIL, tier=Tier.SUPPORTING)
-    rows = [f"sha256:{letter * 64}" for letter in "bab"]
-    noted = SettledClaim.of(str(claim), verdict, settle(verdict, policy), policy, rows)
+    rows, keys = [f"sha256:{letter * 64}" for letter in "bab"], [letter * 64 for letter in "dcd"]
+    scope = Scope(by="label", suite="safety", repeats=2, max_rows=150)
+    scoped = ScopedClaim("tickets", claim, scope)
+    result = Result(
+        "tickets", str(scoped), claim.measure, verdict, settle(verdict, policy), policy, scope, seen=101, scores=()
+    )
+    noted = SettledClaim.of(result, rows, keys, 3)
+    assert (noted.text, noted.scope) == ("finetuned >= baseline", replace(scope, max_rows=101))
     assert noted.model_dump(exclude={"lower", "upper"}) == {
-        "claim": "finetuned >= baseline",
+        "claim": "finetuned >= baseline by label on safety",
         "outcome": "PASS",
         "held": True,
         "method": "tango",
@@ -138,4 +189,12 @@ def test_a_claim_is_noted_as_it_was_settled() -> None:
         "inconclusive": "fail",
         "tier": "supporting",
         "rows": (rows[1], rows[0]),
+        "versions": (keys[1], keys[0]),
+        "by": "label",
+        "suite": "safety",
+        "repeats": 2,
+        "seen": 101,
+        "planned": None,
+        "locked": None,
+        "claims": 3,
     }

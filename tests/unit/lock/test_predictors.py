@@ -65,7 +65,7 @@ def test_it_is_known_by_what_each_is_asked_by(entry: MakeEntry) -> None:
     assert (named.asked_as, named.identity) == ("x,b", "a,b as x,b")
     assert named.names == {"a", "b", "x"}
     other = several(entry, "a", model="b,a", predictors={"find": {"model": "b"}, "steps[0]": {"model": "a"}})
-    assert named.serves != other.serves
+    assert named.key != other.key
 
 
 @pytest.mark.parametrize(

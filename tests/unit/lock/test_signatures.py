@@ -114,6 +114,10 @@ def of_a_key_that_has_expired(signing: Signing) -> None:
     signing.allow("ann", options='valid-before="20200101"')
 
 
+def of_a_key_that_is_not_valid_yet(signing: Signing) -> None:
+    signing.allow("ann", options='valid-after="20900101"')
+
+
 def no_signature_at_all(signing: Signing) -> None:
     signature_of(signing.lock).write_bytes(b"\x00-----BEGIN SSH SIGNATURE-----\n\x1b[2J")
 
@@ -136,9 +140,16 @@ def nobody_is_allowed(signing: Signing) -> None:
         (unsigned, "is not signed: models.lock.sig cannot be read"),
         (changed, "is not what ann@acme.example has signed: it was changed since"),
         (signed_by_another, "is signed by nobody whom"),
-        (signed_as_something_else, "is not what ann@acme.example has signed"),
-        (allowed_for_something_else, "is not what ann@acme.example has signed"),
-        (of_a_key_that_has_expired, "is signed by nobody whom"),
+        (
+            signed_as_something_else,
+            "has a signature of ann@acme.example that was made for something else than a lock",
+        ),
+        (
+            allowed_for_something_else,
+            r"by ann@acme\.example, whom .* allows other signatures only: add models\.lock@",
+        ),
+        (of_a_key_that_has_expired, r"is signed with a key that .* allows no longer \(valid-before\): "),
+        (of_a_key_that_is_not_valid_yet, r"is signed with a key that .* does not allow yet \(valid-after\): "),
         (no_signature_at_all, "is signed by nobody whom"),
         (endless, "has more than 1,048,576 bytes"),
         (no_signers, "cannot be trusted: the allowed signers"),

@@ -33,7 +33,7 @@ def canary(share: float = 0.5, salt: str = "") -> Canary:
     return Canary(Program("stable"), Program("candidate"), share=share, salt=salt)
 
 
-@given(st.text(), SHARES, SHARES)
+@given(st.text(min_size=1), SHARES, SHARES)
 def test_a_user_who_has_the_candidate_keeps_it_when_the_share_grows(user: str, one: float, other: float) -> None:
     small, large = sorted([one, other])
     assert canary(small).takes_candidate(user) <= canary(large).takes_candidate(user)
@@ -75,7 +75,17 @@ def test_threads_lose_no_count() -> None:
     assert routes.counts.stable + routes.counts.candidate == 2_000
 
 
-@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
-def test_a_share_is_a_share(share: float) -> None:
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan"), "0.5", None, True])
+def test_a_share_is_a_share(share: Any) -> None:
     with pytest.raises(UsageError, match="from 0 to 1"):
         canary(share)
+
+
+@pytest.mark.parametrize("user", [None, "", 4711, b"ann"])
+def test_who_has_no_name_is_not_routed_with_all_others_who_have_none(user: Any) -> None:
+    routes = canary()
+    with pytest.raises(UsageError, match="what tells this user from all others"):
+        routes(user=user, text="hi")
+    with pytest.raises(UsageError, match="what tells this user from all others"):
+        asyncio.run(routes.acall(user=user, text="hi"))
+    assert routes.counts == Routed()

@@ -231,6 +231,14 @@ def test_of_many_threads_one_tries_a_primary_that_has_rested(world: World) -> No
     assert world.new.calls == before + 1
 
 
-def test_no_errors_at_all_would_never_serve_the_primary() -> None:
-    with pytest.raises(UsageError, match="at least 1"):
-        Fallback(Model("a"), Model("b"), errors=0)
+@pytest.mark.parametrize("errors", [0, -1, 1.5, 2.0, "5", True])
+def test_no_errors_at_all_would_never_serve_the_primary(errors: Any) -> None:
+    with pytest.raises(UsageError, match="a whole number, at least 1"):
+        Fallback(Model("a"), Model("b"), errors=errors)
+
+
+@pytest.mark.parametrize("name", ["window", "rest"])
+@pytest.mark.parametrize("seconds", [0, -5, float("nan"), float("inf"), "60", None, True])
+def test_a_time_is_a_number_of_seconds(name: str, seconds: Any) -> None:
+    with pytest.raises(UsageError, match=f"{name}=.*: give seconds, a number above 0"):
+        Fallback(Model("a"), Model("b"), **{name: seconds})

@@ -46,3 +46,14 @@ def test_any_program_can_be_called_and_awaited_with_its_own_lm_and_adapter(make:
         assert program(text="is it?").answer == "yes"
         assert asyncio.run(ask()) == ["yes", "yes"]
         assert isinstance(dspy.settings.adapter, dspy.ChatAdapter)
+
+
+@pytest.mark.parametrize("make", PROGRAMS, ids=["both", "sync", "async"])
+def test_it_can_be_called_within_a_running_loop_too(make: Any) -> None:
+    program = served(attach(make(), DummyLM([{"answer": "yes"}] * 9, adapter=ADAPTER)), ADAPTER)
+
+    async def ask() -> str:
+        return str(program(text="is it?").answer)
+
+    with dspy.context(lm=DummyLM([{"answer": "no"}] * 9), adapter=dspy.ChatAdapter()):
+        assert asyncio.run(ask()) == "yes"

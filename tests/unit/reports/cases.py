@@ -57,6 +57,8 @@ def judged(
         verdict=verdict,
         settlement=settle(verdict, policy),
         policy=policy if nominal is None else replace(policy, alpha=nominal),
+        scope=scope or Scope(),
+        seen=made.n_expected,
         scores=tuple(score(parsed, made, stage, scope) for stage in parsed.stages),
         flips=flips_of(parsed, made)[:SHOWN],
         flips_options=(

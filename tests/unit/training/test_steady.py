@@ -28,6 +28,8 @@ def refusal(told: str | None) -> Exception:
         ("soon", None),
         ("inf", None),
         ("nan", None),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", None),  # later than any moment that Python knows
+        ("Mon, 01 Jan 0001 00:00:00 +2359", None),
     ],
 )
 def test_seconds_are_read_and_nonsense_is_not(told: str | None, seconds: float | None) -> None:

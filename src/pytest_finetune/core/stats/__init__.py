@@ -13,10 +13,9 @@ from pytest_finetune.core.stats.clustered import MIN_UNITS, cluster_variance, cl
 from pytest_finetune.core.stats.decision import Decision
 from pytest_finetune.core.stats.intervals import score_interval
 from pytest_finetune.core.stats.mcnemar import mcnemar_mid_p
-from pytest_finetune.core.stats.multiplicity import fixed_sequence, holm, holm_adjusted, spent_alpha
+from pytest_finetune.core.stats.multiplicity import holm, holm_adjusted, spent_alpha
 from pytest_finetune.core.stats.planning import (
     betting_rows,
-    binomial_sd,
     certifiable_margin,
     clustered_sd,
     discordant_sd,
@@ -26,7 +25,7 @@ from pytest_finetune.core.stats.planning import (
 )
 from pytest_finetune.core.stats.quantiles import Quantile, quantile, quantile_difference
 from pytest_finetune.core.stats.ratio import ratio_interval
-from pytest_finetune.core.stats.sequential import Sequential, SequentialPanel, State
+from pytest_finetune.core.stats.sequential import Sequential, State
 from pytest_finetune.core.stats.tango import tango, tango_p, tango_z
 
 __all__ = [
@@ -34,20 +33,17 @@ __all__ = [
     "Decision",
     "Quantile",
     "Sequential",
-    "SequentialPanel",
     "StarBet",
     "State",
     "betting",
     "betting_p",
     "betting_rows",
-    "binomial_sd",
     "certifiable_margin",
     "cluster_variance",
     "clustered_sd",
     "clustered_t",
     "discordant_sd",
     "exact_binomial",
-    "fixed_sequence",
     "holm",
     "holm_adjusted",
     "mcnemar_mid_p",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import accumulate, takewhile
+from itertools import accumulate
 
 
 def holm_adjusted(p_values: Sequence[float]) -> tuple[float, ...]:
@@ -26,20 +26,6 @@ def holm_adjusted(p_values: Sequence[float]) -> tuple[float, ...]:
 def holm(p_values: Sequence[float], alpha: float = 0.05) -> tuple[bool, ...]:
     """Which nulls are rejected, so that the chance of any false rejection is at most alpha, however dependent."""
     return tuple(p <= alpha for p in holm_adjusted(p_values))
-
-
-def fixed_sequence(p_values: Sequence[float], alpha: float = 0.05) -> tuple[bool, ...]:
-    """Which nulls are rejected, tested in the order given at full alpha until the first that is not.
-
-    The order must be fixed beforehand; then the chance of any false rejection is at most alpha (Maurer, Hothorn,
-    Lehmacher, Biometrie in der chemisch-pharmazeutischen Industrie 6, 1995, 3-18).
-
-    Raises:
-        ValueError: A p-value is not in [0, 1].
-    """
-    _check(p_values)
-    rejected = len(list(takewhile(lambda p: p <= alpha, p_values)))
-    return tuple(at < rejected for at in range(len(p_values)))
 
 
 def spent_alpha(alpha: float, k: int) -> float:

@@ -18,11 +18,6 @@ def discordant_sd(discordant: float, difference: float = 0.0) -> float:
     return math.sqrt(discordant - difference**2)
 
 
-def binomial_sd(score: float) -> float:
-    """Standard deviation of a binary score with mean ``score``, for claims against a number."""
-    return math.sqrt(score * (1 - score))
-
-
 def clustered_sd(sd: float, rows_per_cluster: float, correlation: float) -> float:
     """Standard deviation that rows in clusters have the effect of: times √(1 + (k-1)r) (Kish, Survey Sampling, 1965).
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import Enum
 
 from pytest_finetune.core.stats.betting import StarBet, betting
@@ -89,28 +88,3 @@ class Sequential:
     def _futile(self) -> bool:
         late = 2 * self.rows >= self._horizon
         return late and max(self._above.chance, self._below.chance) < self._futility
-
-
-class SequentialPanel:
-    """Several claims on the same rows: each test stops by itself, the rows go on until all have.
-
-    Each claim keeps its own level: a test's verdict depends on its own rows alone, wherever the others stop.
-
-    Args:
-        tests: One per claim.
-    """
-
-    def __init__(self, tests: Sequence[Sequential]) -> None:
-        self._tests = tuple(tests)
-
-    @property
-    def settled(self) -> bool:
-        """No claim needs another row."""
-        return all(test.state is not State.OPEN for test in self._tests)
-
-    def update(self, differences: Sequence[float | None]) -> bool:
-        """Take one row's difference for each claim (None where a side has no value); return ``settled``."""
-        for test, difference in zip(self._tests, differences, strict=True):
-            if difference is not None:
-                test.update(difference)
-        return self.settled

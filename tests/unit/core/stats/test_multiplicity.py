@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_finetune.core.stats import fixed_sequence, holm, holm_adjusted, spent_alpha
+from pytest_finetune.core.stats import holm, holm_adjusted, spent_alpha
 
 
 def closed_test(p_values: list[float], at: int) -> float:
@@ -32,17 +32,10 @@ def test_holm_keeps_the_order_of_the_claims() -> None:
     assert holm([]) == ()
 
 
-def test_a_fixed_sequence_stops_at_the_first_claim_that_does_not_hold() -> None:
-    assert fixed_sequence([0.01, 0.05, 0.06, 0.001]) == (True, True, False, False)
-    assert fixed_sequence([0.2, 0.001]) == (False, False)
-
-
 @pytest.mark.parametrize("wrong", [math.nan, -0.1, 1.5])
 def test_what_is_no_p_value_is_refused(wrong: float) -> None:
     with pytest.raises(ValueError, match=r"a p-value lies in \[0, 1\]"):
         holm([0.01, wrong])
-    with pytest.raises(ValueError, match=r"a p-value lies in \[0, 1\]"):
-        fixed_sequence([0.01, wrong])
 
 
 def test_the_levels_of_all_candidates_add_up_to_alpha() -> None:

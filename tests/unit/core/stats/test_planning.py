@@ -19,8 +19,7 @@ def test_rows_and_margins_are_the_published_figures() -> None:
     assert stats.certifiable_margin(1150, 0.4, betting=True) == pytest.approx(stats.certifiable_margin(1000, 0.4))
 
 
-def test_standard_deviations_of_numbers_and_of_clusters() -> None:
-    assert stats.binomial_sd(0.85) == pytest.approx(oracle.bernoulli(0.85).std())
+def test_the_standard_deviation_of_rows_in_clusters() -> None:
     assert stats.clustered_sd(0.4, 5, 0.3) == pytest.approx(0.4 * math.sqrt(2.2))
 
 

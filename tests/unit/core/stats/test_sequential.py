@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.core.stats.agreement import allowed, assert_agrees
 
-from pytest_finetune.core.stats import Sequential, SequentialPanel, StarBet, State, betting
+from pytest_finetune.core.stats import Sequential, StarBet, State, betting
 
 
 def flips(rng: random.Random, n: int, difference: float, differing: float = 0.2) -> list[float]:
@@ -66,27 +66,6 @@ def test_state_and_decision_agree_at_every_row(values: list[float], d0: float) -
     decision = test.decision()
     assert_agrees(decision, d0, fmean(values[: test.rows]))
     assert (decision.above, decision.below) == (state is State.ABOVE, state is State.BELOW)
-
-
-def test_several_claims_go_on_until_each_has_its_verdict() -> None:
-    better, equal = flips(random.Random(1), 500, 0.1), flips(random.Random(3), 500, 0.0)
-    tests = [Sequential(horizon=500, d0=-0.05), Sequential(horizon=500, d0=-0.05)]
-    panel, used = SequentialPanel(tests), 0
-    for pair in zip(better, equal, strict=True):
-        used += 1
-        if panel.update(pair):
-            break
-    alone = [run(better), run(equal)]
-    assert [(test.state, test.rows) for test in tests] == [(test.state, test.rows) for test in alone]
-    assert used == max(test.rows for test in alone)
-    assert panel.settled
-
-
-def test_a_missing_value_leaves_a_claim_where_it_was() -> None:
-    test = Sequential(horizon=10)
-    panel = SequentialPanel([test])
-    assert panel.update([None]) is False
-    assert test.rows == 0
 
 
 def test_error_rates_and_savings_by_simulation() -> None:
