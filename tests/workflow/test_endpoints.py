@@ -41,6 +41,8 @@ def test_what_was_built_there_is_gated_there_and_nowhere_else(ours: Project, ser
     result = ours.run("--ft-retrain", "--ft-endpoint=ours", "--ft-task=tickets")
     assert result.ret == 0
     result.stdout.fnmatch_lines(["tickets: building its stages with sandbox-small on ours"])
+    journal = (ours.path / ".pytest-finetune" / "jobs.jsonl").read_text()
+    assert '"pytest --ft-retrain --ft-task tickets --ft-endpoint ours"' in journal  # the command that takes it up
     pinned = read_lock(ours.lock).entry("tickets", "finetuned")
     assert pinned.endpoint == f"ours {server.base_url}"
 

@@ -49,6 +49,7 @@ def build_finetuned(
     concurrency: int = 16,
     teacher: dspy.Module | None = None,
     patience: Patience | None = None,
+    comeback: str = "",
 ) -> Finetuned:
     """Build the fine-tuned stage of a task by its recipe.
 
@@ -79,6 +80,7 @@ def build_finetuned(
         concurrency: Calls at once.
         teacher: The teacher's program, its LM attached: for ``distill``, and for a function that wants it.
         patience: How long to wait for the endpoint.
+        comeback: The command that takes the jobs up again, for a reader; empty: ``pytest-finetune train``.
 
     Raises:
         UsageError: If the recipe, an option or the adapter is wrong; nothing was asked yet.
@@ -88,7 +90,8 @@ def build_finetuned(
     """
     check_recipe(task, teacher)
     report = aloud(report)
-    runner = JobRunner(endpoint, Journal(journal), report=report, comeback=comeback_of(task), patience=patience)
+    comeback = comeback or comeback_of(task.id)
+    runner = JobRunner(endpoint, Journal(journal), report=report, comeback=comeback, patience=patience)
     try:
         tuned = [
             _built(Build(task, endpoint, runner, report, concurrency, seed), optimized, teacher)
@@ -100,9 +103,13 @@ def build_finetuned(
     return best_of(task, tuned, optimized, report=report, concurrency=concurrency) if task.seeds else tuned[0]
 
 
-def comeback_of(task: Task) -> str:
-    """The command that takes the jobs of a task up again; the journal holds it."""
-    return f"pytest-finetune train {task.id}"
+def comeback_of(task: str, endpoint: str | None = None) -> str:
+    """The command that takes the jobs of a task up again, also on another endpoint than its own.
+
+    The journal holds it.
+    """
+    other = f"pytest --ft-retrain --ft-task {task} --ft-endpoint {endpoint}"
+    return other if endpoint else f"pytest-finetune train {task}"
 
 
 def _built(build: Build, optimized: Optimized, teacher: dspy.Module | None) -> Finetuned:

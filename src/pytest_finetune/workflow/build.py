@@ -27,7 +27,7 @@ from pytest_finetune.training.checkpoints import Checkpoints
 from pytest_finetune.training.fit import observe
 from pytest_finetune.training.jobs import JobFacts
 from pytest_finetune.training.optimizers import Optimized, build_prompt_optimized, check_optimizer
-from pytest_finetune.training.recipes import build_finetuned, check_recipe
+from pytest_finetune.training.recipes import build_finetuned, check_recipe, comeback_of
 from pytest_finetune.training.steady import Patience, Pending
 from pytest_finetune.workflow.facts import check_data, facts_of
 from pytest_finetune.workflow.jobs import BUILDING, JOURNAL
@@ -184,6 +184,7 @@ class _Build:
             concurrency=settings.concurrency,
             teacher=teacher,
             patience=self.patience,
+            comeback=comeback_of(task.id, settings.rebuilt_on(task.id)),
         )
         self._diagnose(tuned, optimized, endpoint)
         yield self._tuned(tuned, self._entry(FINETUNED, tuned.model, tuned.program, endpoint))

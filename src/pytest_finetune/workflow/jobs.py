@@ -115,7 +115,8 @@ class Jobs:
         whether this job is the one that will be asked for shows when its cost is set aside.
         """
         paid = [job for job in self.all() if job.is_paid and job.base.startswith(task.student)]
-        return any(job.comeback == comeback_of(task) or job.task == mark_of(task) for job in paid)
+        comeback = comeback_of(task.id, self.run.settings.rebuilt_on(task.id))
+        return any(job.comeback == comeback or job.task == mark_of(task) for job in paid)
 
     def watch(self, job_id: str) -> KnownJob:
         """Follow a job until it ends, and give it.

@@ -197,6 +197,10 @@ class Settings:
         """What the models of an endpoint cost: the user's prices, then ours for the endpoints that they are of."""
         return self.own_prices, {SANDBOX: SANDBOX_PRICES, OPENAI.name: OPENAI_PRICES}.get(endpoint.name, {})
 
+    def rebuilt_on(self, task: str) -> str | None:
+        """The endpoint on which a task is built in the place of its own, where the run was told so."""
+        return self.rebuild_on if not self.rebuild or task in self.rebuild else None
+
     def endpoint_named(self, name: str | None, task: str) -> Endpoint:
         """The endpoint of a task.
 
@@ -207,8 +211,7 @@ class Settings:
         Raises:
             UsageError: If there is none, or none of that name. There is no silent paid default.
         """
-        rebuilt = self.rebuild_on if not self.rebuild or task in self.rebuild else None
-        chosen = rebuilt or name or self.endpoint
+        chosen = self.rebuilt_on(task) or name or self.endpoint
         if chosen is None:
             raise UsageError(
                 f"task {task!r} has no endpoint: give Task(endpoint=…), or set it for all tasks in pyproject.toml:"
