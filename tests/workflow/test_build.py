@@ -11,7 +11,8 @@ from tests.conftest import Project
 from pytest_finetune.lock import Artifacts, read_lock
 
 CHOSEN = re.compile(
-    r'^(?:model = "ft:.*"|id = "ftjob-.*"|training_file = "file-.*"|(?:created|finished)_at = .*)$', re.MULTILINE
+    r'^(?:model = "ft:.*"|id = "ftjob-.*"|training_file = "file-.*"|(?:created|finished)_at = .*|    "\w{64}",)$',
+    re.MULTILINE,
 )
 
 
