@@ -114,7 +114,7 @@ def _end(model: Model) -> date | str | None:
     OpenAI says ``shutdown_date`` (a day), Azure ``deprecation.inference`` (seconds since 1970), Mistral
     ``deprecation`` (a time).
     """
-    more: Mapping[str, Any] = model.model_extra or {}
+    more: Mapping[str, Any] = model.to_dict(warnings=False)  # openai 3 has a field for what 2 only passes on
     told = more.get("shutdown_date") or more.get("deprecation")
     told = told.get("inference") if isinstance(told, Mapping) else told
     if not told:
