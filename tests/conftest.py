@@ -14,11 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from filelock import FileLock
 
 from pytest_finetune import secrets
 from pytest_finetune.lock import Lock, read_lock, update_lock, write_lock
+
+hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one takes its time
+hypothesis.settings.load_profile("any machine")
 
 TASKS = """\
 from typing import Literal
