@@ -116,7 +116,7 @@ class Attempt:
             validation_file=job.validation_file,
             trained_tokens=job.trained_tokens,
             seed=job.seed,
-            hyperparameters=_resolved(job),
+            hyperparameters=resolved(job),
             losses=losses(self._keep_events(job.id)),
             checkpoints=checkpoints,
         )
@@ -330,7 +330,8 @@ def _method(request: JobRequest) -> Method:
     )
 
 
-def _resolved(job: FineTuningJob) -> dict[str, Any]:
+def resolved(job: FineTuningJob) -> dict[str, Any]:
+    """The hyperparameters that an endpoint took for a job, as far as it tells."""
     of_method = job.method and (job.method.supervised or job.method.dpo)
-    chosen = (of_method and of_method.hyperparameters) or job.hyperparameters
-    return chosen.model_dump(exclude_none=True)
+    chosen: Any = (of_method and of_method.hyperparameters) or job.hyperparameters
+    return chosen.model_dump(exclude_none=True) if chosen else {}

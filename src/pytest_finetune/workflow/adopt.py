@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +15,15 @@ from pytest_finetune.endpoints import SANDBOX, Endpoint
 from pytest_finetune.errors import EndpointError, LockError, TrainingError, UsageError
 from pytest_finetune.lock.file import read_lock
 from pytest_finetune.lock.model import Entry
-from pytest_finetune.lock.tuned import Job
 from pytest_finetune.task import BASELINE, FINETUNED, Task
+from pytest_finetune.training.attempt import resolved
 from pytest_finetune.training.remote import Remote
 from pytest_finetune.training.steady import Patience
 from pytest_finetune.workflow.facts import facts_of
 from pytest_finetune.workflow.jobs import BUILDING
 from pytest_finetune.workflow.pending import pending
 from pytest_finetune.workflow.run import Run
-from pytest_finetune.workflow.stages import kept_files
+from pytest_finetune.workflow.stages import job_of, kept_files
 
 if TYPE_CHECKING:
     import dspy
@@ -87,7 +86,7 @@ def adopt(
         "training_rows": _count(training, training_file),
         "training": run.artifacts(name).put_bytes("training", training),
     }
-    made = {"served_as": served_as, "job": job and _facts(job), "env": {"adopted": found_as}}
+    made = {"served_as": served_as, "job": job and job_of(job, resolved(job)), "env": {"adopted": found_as}}
     run.settings.folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(run.settings.folder / BUILDING, timeout=0):
@@ -209,22 +208,3 @@ def _entry(run: Run, task: Task, endpoint: Endpoint, stage: str, program: dspy.M
     state = programs.dump_state(program)
     facts = facts_of(task, stage, programs.load_state(task.program(), state), endpoint)
     return Entry(**facts.model_dump(), model=model, artifacts=kept_files(run.artifacts(task.id), task, state))
-
-
-def _facts(job: FineTuningJob) -> Job:
-    method = job.method and job.method.supervised and job.method.supervised.hyperparameters
-    resolved: Any = method or job.hyperparameters
-    return Job(
-        id=job.id,
-        status=job.status,
-        created_at=_moment(job.created_at),
-        finished_at=_moment(job.finished_at),
-        training_file=job.training_file,
-        trained_tokens=job.trained_tokens,
-        seed=job.seed,
-        hyperparameters=resolved.model_dump(exclude_none=True) if resolved else {},
-    )
-
-
-def _moment(seconds: int | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)

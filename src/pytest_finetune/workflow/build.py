@@ -6,7 +6,6 @@ import importlib.metadata
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
@@ -18,14 +17,13 @@ from pytest_finetune.core.pricing import CAP
 from pytest_finetune.endpoints import Endpoint
 from pytest_finetune.errors import TrainingError, UsageError
 from pytest_finetune.lock.model import Entry
-from pytest_finetune.lock.tuned import Job, Tuned
+from pytest_finetune.lock.tuned import Tuned
 from pytest_finetune.reports.diagnosis import diagnosis
 from pytest_finetune.task import BASELINE, FINETUNED, PROMPT_OPTIMIZED, TEACHER, Task
 from pytest_finetune.training.bootstrap import EVERY
 from pytest_finetune.training.building import Finetuned
 from pytest_finetune.training.checkpoints import Checkpoints
 from pytest_finetune.training.fit import observe
-from pytest_finetune.training.jobs import JobFacts
 from pytest_finetune.training.optimizers import Optimized, build_prompt_optimized, check_optimizer
 from pytest_finetune.training.recipes import build_finetuned, check_recipe, comeback_of
 from pytest_finetune.training.steady import Patience, Pending
@@ -35,7 +33,7 @@ from pytest_finetune.workflow.lines import TRAINING
 from pytest_finetune.workflow.pending import pending
 from pytest_finetune.workflow.preflight import check_training_price, preflight
 from pytest_finetune.workflow.run import Run
-from pytest_finetune.workflow.stages import kept_files
+from pytest_finetune.workflow.stages import job_of, kept_files
 
 if TYPE_CHECKING:
     import dspy
@@ -194,7 +192,10 @@ class _Build:
         artifacts = self.run.artifacts(self.task.id)
         files = {name: one.training_file for name, one in tuned.models.items()}
         refs = {name: artifacts.put_bytes("training", content) for name, content in files.items()}
-        parts = {name: Tuned(model=one.model, job=_job(one.job)) for name, one in tuned.models.items()}
+        parts = {
+            name: Tuned(model=one.model, job=job_of(one.job, one.job.hyperparameters))
+            for name, one in tuned.models.items()
+        }
         rows = sum(content.count(b"\n") for content in set(files.values()))
         made: dict[str, Any] = {"predictors": parts}
         held: dict[str, Any] = {"predictors": refs}
@@ -252,23 +253,6 @@ class _Build:
 
     def _say(self, sentence: str) -> None:
         self.report(f"{self.task.id}: {sentence}")
-
-
-def _job(facts: JobFacts) -> Job:
-    return Job(
-        id=facts.id,
-        status=facts.status,
-        created_at=_moment(facts.created_at),
-        finished_at=_moment(facts.finished_at),
-        training_file=facts.training_file,
-        trained_tokens=facts.trained_tokens,
-        seed=facts.seed,
-        hyperparameters=dict(facts.hyperparameters),
-    )
-
-
-def _moment(seconds: int | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
 
 
 def _versions() -> dict[str, str]:

@@ -13,11 +13,15 @@ from pytest_finetune.errors import LockError
 from pytest_finetune.lock.artifacts import Artifacts
 from pytest_finetune.lock.data import put_data
 from pytest_finetune.lock.model import ArtifactRefs, Entry, Facts, ScoredRows
+from pytest_finetune.lock.tuned import Job
 from pytest_finetune.task import FINETUNED, HeldOut, Task
 from pytest_finetune.workflow.facts import facts_of, known_rows
 
 if TYPE_CHECKING:
     import dspy
+    from openai.types.fine_tuning import FineTuningJob
+
+    from pytest_finetune.training.request import JobFacts
 
 
 @dataclass(frozen=True)
@@ -111,3 +115,14 @@ def pinned_stage(task: Task, entry: Entry, endpoint: Endpoint, artifacts: Artifa
     state = programs.program_fingerprint(program)
     mixed = task.mixed.program() if entry.stage == FINETUNED and task.mixed and task.mixed.program else None
     return PinnedStage(entry, facts, program, state, task.make_adapter(), endpoint, artifacts, mixed=mixed)
+
+
+def job_of(told: JobFacts | FineTuningJob, hyperparameters: Mapping[str, Any]) -> Job:
+    """A job as the lock keeps it.
+
+    Args:
+        told: What its endpoint told.
+        hyperparameters: As the endpoint resolved them.
+    """
+    kept = ("id", "status", "created_at", "finished_at", "training_file", "trained_tokens", "seed")
+    return Job.model_validate({name: getattr(told, name) for name in kept} | {"hyperparameters": hyperparameters})

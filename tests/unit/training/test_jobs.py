@@ -4,9 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from openai.types.fine_tuning import FineTuningJob
 
 from pytest_finetune.endpoints import Endpoint
 from pytest_finetune.errors import EndpointError
+from pytest_finetune.training.attempt import resolved
 from pytest_finetune.training.request import JobRequest, file_name
 from pytest_finetune.training.steady import Interrupted, Patience
 
@@ -74,3 +76,13 @@ def test_patience_ends_with_an_outage_that_does_not() -> None:
     with pytest.raises(EndpointError, match="endpoint 'x' gave no answer for 0 seconds"):
         Patience(first=0, outage=0).ask(away, "x", said.append)
     assert said == []
+
+
+@pytest.mark.parametrize("method", ["supervised", "dpo"])
+def test_hyperparameters_are_those_of_the_method(method: str) -> None:
+    told = {"type": method, method: {"hyperparameters": {"n_epochs": 4}}}
+    assert resolved(FineTuningJob.construct(method=told, hyperparameters=None)) == {"n_epochs": 4}
+
+
+def test_a_job_of_which_nothing_is_told_has_no_hyperparameters() -> None:
+    assert resolved(FineTuningJob.construct(method=None, hyperparameters=None)) == {}
